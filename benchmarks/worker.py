@@ -1,0 +1,70 @@
+"""One library in a process of its own: answers each JSON line on standard input with one on standard output.
+
+``{"prepare": token}`` answers ``{"ok": true}``, or false where the library cannot compute it; ``{"measure": seconds}``
+answers ``{"best": seconds}``, the shortest call made in that time.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+
+
+def inputs(problem) -> tuple[np.ndarray, np.ndarray]:
+    """Images like the output of a ReLU (half of it zeros), and centred filters."""
+    rng = np.random.default_rng(0)
+    x = np.maximum(rng.standard_normal((problem.n, problem.h, problem.w, problem.c), dtype=np.float32), 0)
+    w = rng.standard_normal((problem.kh, problem.kw, problem.c // problem.groups, problem.f), dtype=np.float32)
+    return x, w
+
+
+def main() -> None:
+    name, threads = sys.argv[1], int(sys.argv[2])
+    if hasattr(os, "sched_setaffinity"):  # for JAX, which takes no number of threads
+        os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:threads])
+    os.environ["OMP_NUM_THREADS"] = str(threads)
+    answers = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)  # what libraries print is no answer
+    sys.path[0] = str(Path(__file__).parent)
+    from peers import PEERS
+
+    from fastconv._problem import ConvProblem
+
+    def answer(**values: object) -> None:
+        print(json.dumps(values), file=answers, flush=True)
+
+    peer = PEERS[name](threads)
+    answer(version=peer.version)
+    call = None
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "prepare" in request:
+            problem = ConvProblem.parse(request["prepare"])
+            call = None
+            try:
+                call = peer.prepare(problem, *inputs(problem))
+                if call is not None:
+                    call()
+            except Exception as error:  # any library, any reason: said, and left out of the comparison
+                print(f"{name}: {request['prepare']}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
+                call = None
+            answer(ok=call is not None)
+        else:
+            best, end = float("inf"), time.perf_counter() + request["measure"]
+            while True:
+                start = time.perf_counter()
+                call()
+                now = time.perf_counter()
+                best = min(best, now - start)
+                if now > end:
+                    break
+            answer(best=best)
+
+
+if __name__ == "__main__":
+    main()

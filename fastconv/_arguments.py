@@ -1,0 +1,218 @@
+"""What the caller meant: every spelling of the arguments, to plain integers and behaved arrays."""
+
+from __future__ import annotations
+
+import math
+import operator
+from collections.abc import Sequence, Sized
+from typing import Any
+
+import numpy as np
+
+from fastconv import _cpu
+from fastconv._problem import Padding, Pair
+
+DTYPES = ("float16", "bfloat16", "float32", "float64", "int32")
+_LARGEST = 2**31 - 1
+
+
+def _integer(name: str, value: Any) -> int:
+    """An integer within int32; floats are truncated and bools taken as integers, as in TensorFlow."""
+    if isinstance(value, (str, bytes)) or (isinstance(value, np.ndarray) and value.ndim > 0):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    try:
+        if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+            raise ValueError(f"{name}: {value!r} is not an integer")
+        number = int(value)
+    except TypeError:
+        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    if not -_LARGEST - 1 <= number <= _LARGEST:
+        raise ValueError(f"{name}: {number} is out of range for an int32")
+    return number
+
+
+def channels_first(data_format: Any) -> bool:
+    """Whether the layout is NCHW."""
+    if isinstance(data_format, bytes):
+        data_format = data_format.decode("ascii", "replace")
+    if data_format is None or data_format == "NHWC":
+        return False
+    if data_format == "NCHW":
+        return True
+    if not isinstance(data_format, str):
+        raise TypeError(f"data_format: expected a string, got {data_format!r}")
+    raise ValueError(f"data_format: {data_format!r} is not one of 'NHWC' and 'NCHW'")
+
+
+def spatial(name: str, value: Any) -> tuple[int, ...]:
+    """The integers of ``strides`` or ``dilations``: 1, 2 or 4 of them; None is one 1."""
+    if value is None:
+        return (1,)
+    if isinstance(value, (str, bytes, dict, set)):
+        raise TypeError(f"{name}: expected an integer or a list of them, got {value!r}")
+    if not isinstance(value, Sized) or (isinstance(value, np.ndarray) and value.ndim == 0):
+        return (_integer(name, value),)
+    if len(value) not in (1, 2, 4):
+        raise ValueError(f"{name}: should be of length 1, 2 or 4, but {value!r} has length {len(value)}")
+    return tuple(_integer(name, item) for item in value)  # type: ignore[attr-defined]
+
+
+def height_width(name: str, values: tuple[int, ...], first: bool) -> Pair:
+    """The two entries that count, checked."""
+    if len(values) == 4:
+        n, c, h, w = values if first else (values[0], values[3], *values[1:3])
+        if n != 1 or c != 1:
+            raise NotImplementedError(
+                f"{name}: {list(values)} has an entry other than 1 in the batch and depth dimensions"
+            )
+    else:
+        h, w = values * (3 - len(values))
+    if h < 1 or w < 1:
+        raise ValueError(f"{name}: {list(values)}: entries should be larger than 0")
+    return h, w
+
+
+def explicit_padding(padding: Any) -> tuple[Pair, ...] | str:
+    """'SAME', 'VALID', or four pairs in the order of the data format."""
+    if isinstance(padding, bytes):
+        padding = padding.decode("ascii", "replace")
+    if isinstance(padding, str):
+        if padding == "EXPLICIT":
+            raise ValueError("padding: 'EXPLICIT' is not a value; give the list of four pairs itself")
+        if padding not in ("SAME", "VALID"):
+            raise ValueError(f"padding: {padding!r} is not one of 'SAME' and 'VALID', nor a list of four pairs")
+        return padding
+    if isinstance(padding, np.ndarray) and padding.ndim and padding.dtype.kind in "iu":
+        padding = padding.tolist()
+    if not isinstance(padding, (list, tuple)):
+        raise TypeError(f"padding: expected 'SAME', 'VALID' or a list of four pairs, got {padding!r}")
+    if len(padding) != 4 or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in padding):
+        raise ValueError(f"padding: {padding!r} is not a list of four pairs, [[0, 0], [1, 1], [1, 1], [0, 0]] say")
+    pairs = tuple((_integer("padding", before), _integer("padding", after)) for before, after in padding)
+    if any(cells < 0 for pair in pairs for cells in pair):
+        raise ValueError(f"padding: {padding!r}: entries must be nonnegative")
+    return pairs
+
+
+def image_padding(pairs: tuple[Pair, ...] | str, first: bool) -> Padding:
+    """The padding of the two spatial axes, checked."""
+    if isinstance(pairs, str):
+        return pairs
+    n, c, rows, columns = pairs if first else (pairs[0], pairs[3], *pairs[1:3])
+    if n != (0, 0) or c != (0, 0):
+        raise ValueError(f"padding: {list(pairs)} pads the batch or depth dimensions")
+    return rows, columns
+
+
+def geometry(strides: Any, padding: Any, data_format: Any, dilations: Any) -> tuple[Pair, Padding, Pair, bool]:
+    """Strides, padding, dilations and whether channels come first; errors in TensorFlow's order."""
+    pairs = explicit_padding(padding)
+    stride_values = spatial("strides", strides)
+    dilation_values = spatial("dilations", dilations)
+    first = channels_first(data_format)
+    return (
+        height_width("strides", stride_values, first),
+        image_padding(pairs, first),
+        height_width("dilations", dilation_values, first),
+        first,
+    )
+
+
+def _is_python(value: Any) -> bool:
+    """Whether a nested list holds Python's own numbers, which have no width, and not NumPy's."""
+    while isinstance(value, (list, tuple)) and value:
+        value = value[0]
+    return isinstance(value, (list, tuple, int, float))
+
+
+def _array(name: str, value: Any) -> np.ndarray:
+    if isinstance(value, np.ndarray):
+        return np.asarray(value)
+    try:
+        array = np.asarray(value)
+    except ValueError as error:
+        raise ValueError(f"{name}: cannot be made an array: {error}") from None
+    if _is_python(value):
+        if array.dtype == np.float64:
+            return array.astype(np.float32)
+        if array.dtype.kind in "iu":
+            return _narrowed(name, array)
+    return array
+
+
+def _narrowed(name: str, array: np.ndarray) -> np.ndarray:
+    limits = np.iinfo(np.int32)
+    if array.size and (array.min() < limits.min or array.max() > limits.max):
+        raise ValueError(f"{name}: an integer in it is out of range for an int32")
+    return array.astype(np.int32)
+
+
+def _is_real(dtype: np.dtype) -> bool:
+    return dtype.kind in "fiub" or dtype.name.startswith(("bfloat", "float"))
+
+
+def _behaved(array: np.ndarray) -> np.ndarray:
+    """Native byte order, aligned, and strides in whole elements: a copy if need be."""
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
+        array = array.copy()
+    return array
+
+
+def tensors(input: Any, filters: Any) -> tuple[np.ndarray, np.ndarray]:
+    """Both operands as behaved arrays of the input's dtype.
+
+    Raises
+    ------
+    TypeError
+        If the input's dtype is not supported, or the filters cannot be cast to it.
+    """
+    if _cpu.behaved(input, filters):
+        return input, filters
+    x, w = _array("input", input), _array("filters", filters)
+    if x.dtype.name not in DTYPES:
+        raise TypeError(
+            f"input: dtype {x.dtype} is not one of {', '.join(DTYPES)}; convert it with astype"
+            f" (input shape {x.shape}, filter shape {w.shape})"
+        )
+    target = x.dtype.newbyteorder("=")
+    if w.dtype != target:
+        if not _is_real(w.dtype) or (target == np.int32 and w.dtype.kind not in "iub"):
+            raise TypeError(
+                f"filters: dtype {w.dtype} does not go with an input of {x.dtype}; convert it with astype"
+                f" (input shape {x.shape}, filter shape {w.shape})"
+            )
+        w = _narrowed("filters", w) if target == np.int32 else w.astype(target)
+    return _behaved(x), _behaved(w)
+
+
+def check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
+    """``out`` itself, if a result of this shape and dtype may be written to it."""
+    if not isinstance(out, np.ndarray):
+        raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
+    if out.shape != shape:
+        raise ValueError(f"out: has shape {out.shape}, but the result has shape {shape}")
+    if out.dtype != dtype or not out.dtype.isnative:
+        raise TypeError(f"out: has dtype {out.dtype.str}, but the result has dtype {dtype.str}")
+    flags = out.flags
+    if not (flags.c_contiguous and flags.aligned):
+        raise ValueError("out: must be C-contiguous and aligned")
+    if not flags.writeable:
+        raise ValueError("out: is read-only")
+    if any(np.may_share_memory(out, array) for array in inputs):
+        raise ValueError("out: overlaps an input in memory")
+    return out
+
+
+def shape_of(name: str, value: Any) -> tuple[int, ...]:
+    """A shape: a sequence of integers, none negative."""
+    if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
+        raise TypeError(f"{name}: expected a sequence of integers, got {value!r}")
+    try:
+        sizes = tuple(operator.index(size) for size in value)
+    except TypeError:
+        raise TypeError(f"{name}: expected a sequence of integers, got {value!r}") from None
+    if any(size < 0 for size in sizes):
+        raise ValueError(f"{name}: {sizes} has a negative entry")
+    return sizes

@@ -1,0 +1,83 @@
+"""Settings that the caller makes: precision, implementation and threads, for a block of code."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator
+from contextvars import ContextVar
+from typing import NamedTuple
+
+PRECISIONS = ("default", "fast", "strict")
+
+
+class Options(NamedTuple):
+    """What ``options`` sets; None means that the environment or fastconv decides."""
+
+    precision: str = "default"
+    implementation: str | None = None
+    num_threads: int | None = None
+
+
+current: ContextVar[Options] = ContextVar(
+    "fastconv.options", default=Options(implementation=os.environ.get("FASTCONV_IMPLEMENTATION") or None)
+)
+
+
+def thread_count(name: str, value: object) -> int:
+    """A number of threads, checked."""
+    if isinstance(value, bool) or not hasattr(value, "__index__"):
+        raise TypeError(f"{name}: expected an integer, got {value!r}")
+    count = value.__index__()
+    if not 1 <= count <= 1024:
+        raise ValueError(f"{name}: {count} is not between 1 and 1024")
+    return count
+
+
+@contextlib.contextmanager
+def options(
+    *, precision: str | None = None, implementation: str | None = None, num_threads: int | None = None
+) -> Iterator[Options]:
+    """Settings for the calls in a ``with`` block, in this thread or task only.
+
+    Parameters
+    ----------
+    precision : {"default", "fast", "strict"}, optional
+        "default" is at least as accurate as TensorFlow; "fast" may err up to 2.5 times as much;
+        "strict" takes direct sums only.
+    implementation : str, optional
+        The name of one implementation, as ``FASTCONV_VERBOSE=1`` prints it. A call that it cannot
+        serve raises ValueError with the reason.
+    num_threads : int, optional
+        Number of threads, honoured even above the number of cores.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If a value is not one of these.
+
+    Examples
+    --------
+    >>> import numpy as np, fastconv
+    >>> x, w = np.ones((1, 4, 4, 1), np.float32), np.ones((3, 3, 1, 1), np.float32)
+    >>> with fastconv.options(num_threads=1):
+    ...     y = fastconv.nn.conv2d(x, w, 1, "VALID")
+    >>> float(y[0, 0, 0, 0])
+    9.0
+    """
+    changed = current.get()
+    if precision is not None:
+        if precision not in PRECISIONS:
+            raise ValueError(f"precision: {precision!r} is not one of {', '.join(map(repr, PRECISIONS))}")
+        changed = changed._replace(precision=precision)
+    if implementation is not None:
+        from fastconv._plan import check_implementation
+
+        changed = changed._replace(implementation=check_implementation(implementation))
+    if num_threads is not None:
+        changed = changed._replace(num_threads=thread_count("num_threads", num_threads))
+    token = current.set(changed)
+    try:
+        yield changed
+    finally:
+        current.reset(token)

@@ -1,0 +1,183 @@
+"""The geometry of one convolution: output sizes, SAME padding, and every error about shapes."""
+
+from __future__ import annotations
+
+import re
+from typing import NamedTuple
+
+_MOST_BYTES = 2**63 - 1
+_WIDEST = 8  # bytes in an element of the widest dtype
+
+Pair = tuple[int, int]
+Padding = str | tuple[Pair, Pair]  # "SAME", "VALID" or ((top, bottom), (left, right))
+
+
+class ConvProblem(NamedTuple):
+    """The sizes of one convolution, the same for its three directions and for every device.
+
+    Parameters
+    ----------
+    n, h, w, c : int
+        Images, and rows, columns and channels of each.
+    kh, kw, f : int
+        Rows and columns of a filter, and output channels.
+    oh, ow : int
+        Rows and columns of the output.
+    stride_h, stride_w, dilation_h, dilation_w : int
+        Steps, in cells, between neighbouring windows and between neighbouring taps (1: dense).
+    pad_top, pad_bottom, pad_left, pad_right : int
+        Cells of zeros around the image; SAME is already resolved.
+    groups : int
+        1: dense; c: depthwise.
+
+    Examples
+    --------
+    >>> problem = ConvProblem.parse("n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1")
+    >>> problem.oh, problem.ow
+    (56, 56)
+    >>> str(problem)
+    'n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1'
+    """
+
+    n: int
+    h: int
+    w: int
+    c: int
+    kh: int
+    kw: int
+    f: int
+    oh: int
+    ow: int
+    stride_h: int
+    stride_w: int
+    dilation_h: int
+    dilation_w: int
+    pad_top: int
+    pad_bottom: int
+    pad_left: int
+    pad_right: int
+    groups: int
+
+    @property
+    def multiply_adds(self) -> int:
+        """Multiply-adds of the forward pass, those on padding included."""
+        return self.n * self.oh * self.ow * self.f * self.kh * self.kw * (self.c // self.groups)
+
+    @property
+    def output_is_empty(self) -> bool:
+        return 0 in (self.n, self.oh, self.ow, self.f)
+
+    @property
+    def input_is_empty(self) -> bool:
+        return 0 in (self.n, self.h, self.w, self.c)
+
+    def __str__(self) -> str:
+        return (
+            f"n{self.n}h{self.h}w{self.w}c{self.c}_k{self.kh}x{self.kw}f{self.f}"
+            f"_s{self.stride_h}x{self.stride_w}_d{self.dilation_h}x{self.dilation_w}"
+            f"_p{self.pad_top},{self.pad_bottom},{self.pad_left},{self.pad_right}_g{self.groups}"
+        )
+
+    @classmethod
+    def parse(cls, token: str) -> ConvProblem:
+        """The problem that a token describes: the inverse of ``str``.
+
+        Raises
+        ------
+        ValueError
+            If the token is malformed, or the sizes in it do not fit together.
+        """
+        found = _TOKEN.fullmatch(token)
+        if found is None:
+            raise ValueError(
+                f"{token!r} is not a problem, such as 'n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1'"
+            )
+        n, h, w, c, kh, kw, f, sh, sw, dh, dw, top, bottom, left, right, groups = map(int, found.groups())
+        if groups < 1 or c % groups:
+            raise ValueError(f"{token!r}: {c} channels do not divide into {groups} groups")
+        return conv_problem(
+            (n, h, w, c),
+            (kh, kw, c // groups, f),
+            (sh, sw),
+            ((top, bottom), (left, right)),
+            (dh, dw),
+            channels_first=False,
+        )
+
+
+_TOKEN = re.compile(
+    r"n(\d+)h(\d+)w(\d+)c(\d+)_k(\d+)x(\d+)f(\d+)_s(\d+)x(\d+)_d(\d+)x(\d+)_p(\d+),(\d+),(\d+),(\d+)_g(\d+)"
+)
+
+
+def _output_size(
+    axis: str, size: int, taps: int, stride: int, dilation: int, padding: str | Pair, shapes: str
+) -> tuple[int, int, int]:
+    """Output size of one axis, and the padding before and after it."""
+    window = (taps - 1) * dilation + 1
+    if padding == "SAME":
+        out = -(-size // stride)
+        total = max(0, (out - 1) * stride + window - size)
+        return out, total // 2, total - total // 2
+    before, after = (0, 0) if isinstance(padding, str) else padding
+    padded = size + before + after
+    if window > padded:
+        raise ValueError(
+            f"filters: computed output size would be negative: the filter's {axis} of {taps}"
+            + (f", dilated by {dilation} to {window}," if dilation > 1 else "")
+            + f" exceeds the input's {axis} of {size}"
+            + (f", padded to {padded}" if padded > size else "")
+            + f" ({shapes}, padding {padding!r})"
+        )
+    return (padded - window) // stride + 1, before, after
+
+
+def conv_problem(
+    input_shape: tuple[int, ...],
+    filter_shape: tuple[int, ...],
+    strides: Pair,
+    padding: Padding,
+    dilations: Pair,
+    channels_first: bool,
+) -> ConvProblem:
+    """The problem of a forward convolution, or a ValueError that names the argument and both shapes."""
+    shapes = f"input shape {input_shape}, filter shape {filter_shape}"
+    if len(input_shape) < 4:
+        raise ValueError(f"input: must be 4-dimensional or more, but has {len(input_shape)} dimensions ({shapes})")
+    if len(filter_shape) != 4:
+        raise ValueError(f"filters: must be 4-dimensional, but has {len(filter_shape)} dimensions ({shapes})")
+    n = 1
+    for size in input_shape[:-3]:
+        n *= size
+    c, h, w = input_shape[-3:] if channels_first else (input_shape[-1], *input_shape[-3:-1])
+    kh, kw, depth, f = filter_shape
+    if depth < 1:
+        raise ValueError(f"filters: the filter depth, {depth}, must be greater than 0 ({shapes})")
+    if c % depth:
+        raise ValueError(
+            f"filters: the input depth, {c}, must be evenly divisible by the filter depth, {depth} ({shapes})"
+        )
+    groups = max(1, c // depth)
+    rows, columns = (padding, padding) if isinstance(padding, str) else padding
+    oh, top, bottom = _output_size("height", h, kh, strides[0], dilations[0], rows, shapes)
+    ow, left, right = _output_size("width", w, kw, strides[1], dilations[1], columns, shapes)
+    if n * oh * ow * f * _WIDEST > _MOST_BYTES or kh * kw * depth * f * _WIDEST > _MOST_BYTES:
+        raise ValueError(f"input: the output's shape, {(n, oh, ow, f)}, is too large for an array ({shapes})")
+    problem = ConvProblem(
+        n, h, w, c, kh, kw, f, oh, ow, *strides, *dilations, top, bottom, left, right, groups
+    )
+    if problem.output_is_empty or problem.input_is_empty:
+        return problem
+    if kh * kw == 0:
+        raise ValueError(f"filters: must not have zero elements ({shapes})")
+    if f % groups:
+        raise ValueError(
+            f"filters: the output depth, {f}, must be evenly divisible by the number of groups, {groups} ({shapes})"
+        )
+    return problem
+
+
+def array_shape(problem: ConvProblem, input_shape: tuple[int, ...], channels_first: bool) -> tuple[int, ...]:
+    """The output's shape in the caller's layout, with the input's batch dimensions."""
+    image = (problem.f, problem.oh, problem.ow) if channels_first else (problem.oh, problem.ow, problem.f)
+    return (*input_shape[:-3], *image)

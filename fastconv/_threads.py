@@ -1,0 +1,134 @@
+"""How many threads a call gets: the caller's setting, the environment, the CPUs allowed, and the size of the work."""
+
+from __future__ import annotations
+
+import functools
+import math
+import os
+import warnings
+
+from fastconv._options import current, thread_count
+
+# Waking a second thread costs about as long as this many multiply-adds take on one
+# (benchmarks/README.md tells how it was measured); each further thread needs as many again.
+WORTH_A_THREAD = 500_000
+
+_chosen: int | None = None
+_team_started = False  # whether OpenMP has threads, which a forked child would wait for in vain
+_forked = False
+
+
+def _mark_fork() -> None:
+    global _forked
+    _forked = _team_started
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_mark_fork)
+
+
+def _first_number(path: str) -> list[str]:
+    try:
+        with open(path) as file:
+            return file.read().split()
+    except OSError:
+        return []
+
+
+def cgroup_quota(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgroup") -> float:
+    """CPUs that the control group (version 1 or 2) lets this process use; infinity if it sets no quota."""
+    quota = math.inf
+    try:
+        with open(membership) as file:
+            lines = file.read().splitlines()
+    except OSError:
+        return quota
+    for line in lines:
+        _, controllers, path = line.split(":", 2)
+        if controllers not in ("", "cpu", "cpu,cpuacct", "cpuacct,cpu"):
+            continue
+        base = os.path.join(root, controllers)
+        parts = [part for part in path.split("/") if part and part != ".."]
+        for depth in range(len(parts) + 1):
+            folder = os.path.join(base, *parts[:depth])
+            limit = _first_number(os.path.join(folder, "cpu.max")) or (
+                _first_number(os.path.join(folder, "cpu.cfs_quota_us"))
+                + _first_number(os.path.join(folder, "cpu.cfs_period_us"))
+            )
+            if len(limit) == 2 and limit[0] not in ("max", "-1"):
+                quota = min(quota, int(limit[0]) / int(limit[1]))
+    return quota
+
+
+@functools.cache
+def _default() -> int:
+    for name in ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS"):
+        text = os.environ.get(name, "").split(",")[0].strip()
+        if not text:
+            continue
+        try:
+            return thread_count(name, int(text))
+        except ValueError:
+            warnings.warn(f"{name}={os.environ[name]!r} is not a number of threads; ignored", stacklevel=2)
+    if hasattr(os, "sched_getaffinity"):
+        cpus = len(os.sched_getaffinity(0))
+    else:
+        cpus = os.cpu_count() or 1
+    return max(1, math.ceil(min(cpus, cgroup_quota())))
+
+
+def get_num_threads() -> int:
+    """The most threads that a call made here may use.
+
+    Returns
+    -------
+    int
+        The count of the innermost ``options(num_threads=...)``, else of ``set_num_threads``, else of
+        ``FASTCONV_NUM_THREADS`` or ``OMP_NUM_THREADS``, else the CPUs that affinity and the control
+        group allow.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> with fastconv.options(num_threads=3):
+    ...     fastconv.get_num_threads()
+    3
+    """
+    return current.get().num_threads or _chosen or _default()
+
+
+def set_num_threads(num_threads: int | None) -> None:
+    """Set the most threads that a call may use, in the whole process.
+
+    Parameters
+    ----------
+    num_threads : int or None
+        Honoured even above the number of cores; None goes back to the default. Small work still
+        runs on one thread.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it is not an integer from 1 to 1024.
+
+    Examples
+    --------
+    >>> import fastconv
+    >>> fastconv.set_num_threads(2)
+    >>> fastconv.get_num_threads()
+    2
+    >>> fastconv.set_num_threads(None)
+    """
+    global _chosen
+    _chosen = None if num_threads is None else thread_count("num_threads", num_threads)
+
+
+def threads_for(multiply_adds: int) -> int:
+    """The number of threads for this much work."""
+    global _team_started
+    if multiply_adds < 2 * WORTH_A_THREAD or _forked:
+        return 1
+    count = min(get_num_threads(), multiply_adds // WORTH_A_THREAD)
+    if count > 1:
+        _team_started = True
+    return count

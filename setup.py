@@ -1,0 +1,64 @@
+"""The build of the extension module; everything else about the package stands in pyproject.toml."""
+
+import glob
+import os
+import subprocess
+import sysconfig
+import tempfile
+
+import numpy
+from Cython.Build import cythonize
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
+# x86-64-v2 is what every wheel may assume; the kernels for more are chosen at run time. Contraction is off because the
+# bits of a sum follow from where its fused multiply-adds are written, and from nothing else.
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
+if sysconfig.get_platform().endswith("x86_64"):
+    FLAGS.append("-march=x86-64-v2")
+LIMITED = [] if FREE_THREADED else [("Py_LIMITED_API", "0x030B0000")]
+
+
+class BuildExt(build_ext):
+    """build_ext that uses OpenMP where the compiler has it, and says so."""
+
+    def build_extensions(self):
+        openmp = self.openmp_flags()
+        print("fastconv: OpenMP " + (f"found ({' '.join(openmp)})" if openmp else "not found: one thread"), flush=True)
+        for extension in self.extensions:
+            extension.extra_compile_args = FLAGS + openmp
+            extension.extra_link_args = openmp
+            extension.define_macros.append(("FC_FLAGS", '"' + " ".join(FLAGS + openmp) + '"'))
+        super().build_extensions()
+
+    def openmp_flags(self):
+        """The flags with which a program that needs OpenMP compiles and links here; none if there are none."""
+        program = "#include <omp.h>\nint main(void) { return omp_get_max_threads() < 1; }\n"
+        for flags in (["-fopenmp"], ["-Xpreprocessor", "-fopenmp", "-lomp"]):
+            with tempfile.TemporaryDirectory() as folder:
+                source = os.path.join(folder, "probe.c")
+                with open(source, "w") as file:
+                    file.write(program)
+                command = [*self.compiler.compiler_so[:1], source, "-o", os.path.join(folder, "probe"), *flags]
+                try:
+                    subprocess.run(command, check=True, capture_output=True)
+                except (OSError, subprocess.CalledProcessError):
+                    continue
+                return flags
+        return []
+
+
+extension = Extension(
+    "fastconv._cpu",
+    ["fastconv/_cpu.pyx", *sorted(glob.glob("src/*.c") + glob.glob("src/kernels/*.c"))],
+    include_dirs=["src", numpy.get_include()],
+    depends=glob.glob("src/**/*.h", recursive=True) + glob.glob("src/**/*.inc", recursive=True),
+    define_macros=[("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"), ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"), *LIMITED],
+    py_limited_api=bool(LIMITED),
+)
+setup(
+    ext_modules=cythonize([extension], build_dir="build/cython"),
+    cmdclass={"build_ext": BuildExt},
+    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
+)

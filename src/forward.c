@@ -1,0 +1,375 @@
+/* Forward convolution: an implicit matrix product of input windows and packed filters, one region a task. */
+#include "float_mode.h"
+#include "pack.h"
+#include "strip.h"
+#include <string.h>
+
+enum {
+    PIXELS = 448,        /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
+    FEWEST_PIXELS = 56,  /* of a region that is split further only to keep threads busy */
+    SUMS = 1 << 19,      /* bytes of sums in scratch */
+    PACKED = 1 << 18,    /* bytes of filters packed at once: half of a small second-level cache */
+    STRIP = 1 << 20,     /* bytes of a staged strip, where more than one pixel has to fit */
+    TASKS = 4,           /* a thread, for all to end together though one is interrupted; half, where each costs packing */
+    ALIASED = 2048,      /* pixels this many bytes apart share two of the first cache's sets */
+    HEADER = 64,         /* bytes at the start of scratch: which filters it holds packed */
+    MOST_ROWS = 16,      /* of any instruction set's tile */
+    UNPACKED = 8,        /* tiles that read the filters where they lie, for whom packing would not pay */
+};
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+static int64_t parts_of(int64_t total, int64_t most) { return (total + most - 1) / most; }
+static int64_t share(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
+static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
+
+static const fc_gemm *arithmetic(const fc_forward *call) { return fc_arithmetic(call->kernels, call->x.dtype); }
+static int64_t panel_width(const fc_forward *call) { return 2 * arithmetic(call)->lanes; }
+static int64_t panels(const fc_forward *call) {
+    return parts_of(call->problem.f / call->problem.groups, panel_width(call));
+}
+
+/* Terms of the longest block, and the number of blocks. */
+static int64_t block_terms(const fc_sum *sum) { return sum->block_runs > 1 ? sum->block_runs * sum->run_length : sum->chunk; }
+static int64_t block_count(const fc_sum *sum) {
+    return parts_of(sum->runs, sum->block_runs) * parts_of(sum->run_length, sum->chunk);
+}
+
+/* Whether the terms of every run lie side by side in x, in the arithmetic type, and its pixels in different sets. */
+static int readable_in_place(const fc_forward *call) {
+    const fc_problem *p = &call->problem;
+    const int64_t step = p->stride_w * call->x.stride_w * fc_dtype_size(call->x.dtype);
+    if (fc_is_half(call->x.dtype) || call->sum.folded) return 0;
+    if (p->c / p->groups == 1) return 1;
+    return call->x.stride_c == 1 && (step % ALIASED != 0 || p->ow == 1);
+}
+
+/* Whether sums can be built up in y, block by block. Not where another thread writes the same pixels' other channels:
+ * the cache line that both share would travel between their cores at every block. */
+static int writable_in_place(const fc_forward *call) {
+    const fc_problem *p = &call->problem;
+    const int shared = call->channel_tasks > 1 && block_count(&call->sum) > 1;
+    return !shared && !fc_is_half(call->y.dtype) && call->y.stride_w == p->f && (call->y.stride_c == 1 || p->f == 1);
+}
+
+static int64_t strip_rows(const fc_forward *call) { return call->images > 1 ? 1 : call->problem.n; }
+
+/* Sizes of the largest region, and of the scratch it needs. */
+static void measure(fc_forward *call) {
+    const fc_problem *p = &call->problem;
+    const fc_sum *sum = &call->sum;
+    const int64_t size = arithmetic(call)->size;
+    const int64_t rows = parts_of(strip_rows(call) * p->oh, call->row_tasks);
+    const int64_t columns = parts_of(p->ow, call->column_tasks);
+    const int64_t width = parts_of(panels(call), call->channel_tasks) * panel_width(call);
+    const int64_t block = block_terms(sum) * width * size;
+    call->pixels = rows * columns;
+    call->in_place = writable_in_place(call);
+    call->tasks = call->images * call->row_tasks * call->column_tasks * p->groups * call->channel_tasks;
+    call->strip_row_bytes = call->strip_bytes = 0;
+    if (!call->direct) fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
+    call->blocks_at_once = least(block_count(sum), PACKED / block + (PACKED < block));
+    call->table_bytes = aligned(MOST_ROWS * sum->block_runs * (int64_t)sizeof(void *));
+    call->packed_bytes = aligned(call->blocks_at_once * block);
+    call->sums_bytes = call->in_place ? 0 : aligned(call->pixels * least(width, p->f / p->groups) * size);
+    call->scratch_bytes = HEADER + aligned(sum->chunk * size) + call->table_bytes + call->packed_bytes +
+                          call->strip_bytes + call->sums_bytes;
+}
+
+/* Halves the regions' rows or, where they are one row high, their columns; 0 if they are single pixels. */
+static int split_pixels(fc_forward *call) {
+    const int64_t rows = strip_rows(call) * call->problem.oh;
+    if (call->row_tasks < rows)
+        call->row_tasks = least(2 * call->row_tasks, rows);
+    else if (call->column_tasks < call->problem.ow)
+        call->column_tasks = least(2 * call->column_tasks, call->problem.ow);
+    else
+        return 0;
+    measure(call);
+    return 1;
+}
+
+void fc_forward_split(fc_forward *call, int threads) {
+    const fc_problem *p = &call->problem;
+    call->direct = readable_in_place(call);
+    call->images = call->direct ? 1 : p->n;
+
+    const int64_t rows = strip_rows(call) * p->oh;
+    call->column_tasks = parts_of(p->ow, PIXELS);
+    call->row_tasks = call->column_tasks > 1 ? rows : parts_of(rows, PIXELS / p->ow);
+    call->channel_tasks = 1;
+    measure(call);
+    while ((call->strip_bytes > STRIP || call->sums_bytes > SUMS) && split_pixels(call)) continue;
+    if (threads == 1) return;
+
+    /* A panel costs its packing, 2.5 pixels' work, unless it is packed once for all regions; a tile its addresses and
+     * its cold inputs, about a tenth of a panel's work. Halving whichever loses less, until there are enough tasks. */
+    for (;;) {
+        const int64_t width = parts_of(panels(call), call->channel_tasks);
+        const int packed_once = call->blocks_at_once == block_count(&call->sum);
+        if (call->tasks >= (packed_once ? TASKS : TASKS / 2) * threads) break;
+        const int wide = width > 1, tall = call->pixels >= 2 * FEWEST_PIXELS;
+        if (wide && !(tall && (packed_once || call->pixels > 25 * width))) {
+            call->channel_tasks = least(2 * call->channel_tasks, panels(call));
+            measure(call);
+        } else if (!tall || !split_pixels(call)) {
+            break;
+        }
+    }
+    /* A last round that keeps only some of the threads busy is lost time. */
+    for (int tries = 1; tries < threads && call->tasks % threads && call->row_tasks < rows; tries++) {
+        call->row_tasks++;
+        measure(call);
+    }
+}
+
+static fc_region locate(const fc_forward *call, int64_t task) {
+    const fc_problem *p = &call->problem;
+    const int64_t channel_task = task % call->channel_tasks;
+    task /= call->channel_tasks;
+    const int64_t group = task % p->groups;
+    task /= p->groups;
+    const int64_t column_task = task % call->column_tasks;
+    task /= call->column_tasks;
+    const int64_t row_task = task % call->row_tasks, image = task / call->row_tasks;
+
+    const int64_t rows = strip_rows(call) * p->oh, row = share(rows, call->row_tasks, row_task);
+    const int64_t column = share(p->ow, call->column_tasks, column_task);
+    const int64_t channel = share(panels(call), call->channel_tasks, channel_task) * panel_width(call);
+    const int64_t end = share(panels(call), call->channel_tasks, channel_task + 1) * panel_width(call);
+    return (fc_region){.image = image,
+                       .row = row,
+                       .rows = share(rows, call->row_tasks, row_task + 1) - row,
+                       .column = column,
+                       .columns = share(p->ow, call->column_tasks, column_task + 1) - column,
+                       .group = group,
+                       .channel = channel,
+                       .channels = least(end, p->f / p->groups) - channel};
+}
+
+/* One block of the sum: `run_count` runs from `first_run` on, of each of them `length` terms from `first_term` on. */
+typedef struct block {
+    int64_t first_run, run_count, first_term, length;
+} block;
+
+static block block_at(const fc_sum *sum, int64_t index) {
+    const int64_t pieces = parts_of(sum->run_length, sum->chunk);
+    const int64_t run = index / pieces * sum->block_runs, term = index % pieces * sum->chunk;
+    return (block){run, least(sum->block_runs, sum->runs - run), term, least(sum->chunk, sum->run_length - term)};
+}
+
+static void next_block(const fc_sum *sum, block *b) {
+    b->first_term += sum->chunk;
+    if (b->first_term >= sum->run_length) {
+        b->first_term = 0;
+        b->first_run += sum->block_runs;
+        b->run_count = least(sum->block_runs, sum->runs - b->first_run);
+    }
+    b->length = least(sum->chunk, sum->run_length - b->first_term);
+}
+
+/* The output pixels of one tile: where their windows begin, in memory and in the image. */
+typedef struct pixels {
+    int count;
+    int inside; /* every tap of every window lies inside the image */
+    uintptr_t base[MOST_ROWS];
+    int64_t y[MOST_ROWS], x[MOST_ROWS];
+} pixels;
+
+/* An output pixel. */
+typedef struct position {
+    int64_t n, oy, ox;
+} position;
+
+/* The next `count` pixels of the region, from `at` on, which moves past them. */
+static void find_pixels(const fc_forward *call, const fc_region *region, const fc_view *view, position *at, int count,
+                        pixels *found) {
+    const fc_problem *p = &call->problem;
+    const int folded = (int)call->sum.folded; /* a folded run holds its own padding at the sides */
+    const int64_t reach_h = (p->kh - 1) * p->dilation_h, reach_w = (p->kw - 1) * p->dilation_w;
+    const int64_t end = region->column + region->columns;
+    found->count = count;
+    found->inside = 1;
+    for (int m = 0; m < count;) {
+        const int stop = (int)least(count, m + end - at->ox);
+        const int64_t y = at->oy * p->stride_h - p->pad_top;
+        int64_t x = at->ox * p->stride_w - p->pad_left;
+        uintptr_t base = view->origin + (uintptr_t)(at->n * view->image + at->oy * view->row + at->ox * view->column);
+        const int64_t last_x = x + (stop - m - 1) * p->stride_w + reach_w;
+        found->inside &= (y >= 0) & (y + reach_h < p->h) & (folded | ((x >= 0) & (last_x < p->w)));
+        at->ox += stop - m;
+        for (; m < stop; m++, x += p->stride_w, base += (uintptr_t)view->column) {
+            found->base[m] = base;
+            found->y[m] = y;
+            found->x[m] = x;
+        }
+        if (at->ox == end) {
+            at->ox = region->column;
+            if (++at->oy == p->oh) at->oy = 0, at->n++;
+        }
+    }
+}
+
+/* Fills table[run][pixel] with the address of the block's terms; taps outside the image read zeros. */
+static void fill_table(const fc_forward *call, const fc_view *view, const block *b, const pixels *at,
+                       const void *zeros, const void **table) {
+    const fc_problem *p = &call->problem;
+    const int64_t taps_w = call->sum.folded ? 1 : p->kw, size = arithmetic(call)->size;
+    int64_t i = b->first_run / taps_w, j = b->first_run % taps_w;
+    for (int64_t r = 0; r < b->run_count; r++, table += at->count) {
+        const uintptr_t offset = (uintptr_t)(i * view->tap_row + j * view->tap_column + b->first_term * size);
+        for (int m = 0; m < at->count; m++) table[m] = (const void *)(at->base[m] + offset);
+        for (int m = 0; m < at->count && !at->inside; m++) {
+            const int64_t y = at->y[m] + i * p->dilation_h, x = at->x[m] + j * p->dilation_w;
+            const int outside_w = !call->sum.folded && (x < 0 || x >= p->w);
+            if (y < 0 || y >= p->h || outside_w) table[m] = zeros;
+        }
+        if (++j == taps_w) j = 0, i++;
+    }
+}
+
+/* What one task works with. */
+typedef struct work {
+    const fc_forward *call;
+    fc_region region;
+    fc_view view;
+    int64_t width;       /* of a panel of filters, in columns */
+    int64_t tiles;
+    const char *filters; /* the region's first filter; rows are problem.f elements apart */
+    char *zeros, *packed, *sums;
+    const void **table;
+    int64_t sums_stride;
+} work;
+
+/* Whether tiles read a panel of this many columns where the caller has it. */
+static int unpacked(const work *k, int64_t columns) {
+    const fc_forward *call = k->call;
+    return k->tiles <= UNPACKED && columns % arithmetic(call)->lanes == 0 && !fc_is_half(call->x.dtype);
+}
+
+/* The filters of blocks first to first + count - 1, packed [block][panel][term][column]. */
+static void pack_blocks(const work *k, int64_t first, int64_t count) {
+    const fc_forward *call = k->call;
+    const fc_gemm *gemm = arithmetic(call);
+    const int64_t size = fc_dtype_size(call->x.dtype);
+    block b = block_at(&call->sum, first);
+    char *to = k->packed;
+    for (int64_t i = 0; i < count; i++, next_block(&call->sum, &b)) {
+        const int64_t terms = b.run_count * b.length;
+        const char *from = k->filters + (b.first_run * call->sum.run_length + b.first_term) * call->problem.f * size;
+        for (int64_t f = 0; f < k->region.channels; f += k->width, to += terms * k->width * gemm->size) {
+            const int columns = (int)least(k->width, k->region.channels - f);
+            const int width = columns > gemm->lanes ? 2 * gemm->lanes : gemm->lanes;
+            if (!unpacked(k, columns))
+                fc_pack_panel(call->kernels, call->x.dtype, from + f * size, call->problem.f, terms, columns, width, to);
+        }
+    }
+}
+
+/* Adds these blocks of the sum, whose filters are packed, to every output of the region.
+ *
+ * Meanwhile the filters of the blocks that follow are prefetched: no hardware prefetcher sees their short, distant rows
+ * coming, and reading them cold would take up to half as long as a 7 x 7 image's sums. Each tile asks for one line of
+ * every row of a block, until all lines were asked for. */
+static void add_blocks(const work *k, int64_t first, int64_t count) {
+    const fc_forward *call = k->call;
+    const fc_region *region = &k->region;
+    const fc_gemm *gemm = arithmetic(call);
+    const int64_t total = region->rows * region->columns, rows = total / k->tiles, longer = total % k->tiles;
+    const int64_t size = fc_dtype_size(call->x.dtype), filter_row = call->problem.f * size;
+    const int64_t row_lines = region->channels * size / 64 + 1;
+    const int64_t lines = row_lines * least(count, block_count(&call->sum) - first - count);
+    position at = {region->image + region->row / call->problem.oh, region->row % call->problem.oh, region->column};
+    const block first_block = block_at(&call->sum, first);
+    fc_tile tile = {.runs = k->table, .sums_stride = k->sums_stride};
+    char *sums = k->sums;
+    int64_t line = 0;
+
+    for (int64_t t = 0; t < k->tiles; t++) {
+        pixels found;
+        find_pixels(call, region, &k->view, &at, (int)(rows + (t < longer)), &found);
+        const char *packed = k->packed;
+        block b = first_block;
+        for (int64_t i = 0; i < count; i++, next_block(&call->sum, &b)) {
+            const int64_t terms = b.run_count * b.length, term = b.first_run * call->sum.run_length + b.first_term;
+            fill_table(call, &k->view, &b, &found, k->zeros, k->table);
+            tile.run_count = b.run_count;
+            tile.run_length = b.length;
+            tile.accumulate = first + i > 0;
+            for (int64_t f = 0; f < region->channels; f += k->width, packed += terms * k->width * gemm->size) {
+                tile.columns = (int)least(k->width, region->channels - f);
+                const int vectors = tile.columns > gemm->lanes ? 2 : 1;
+                tile.filters = packed;
+                tile.filters_stride = vectors * gemm->lanes;
+                if (unpacked(k, tile.columns)) {
+                    tile.filters = k->filters + term * filter_row + f * size;
+                    tile.filters_stride = call->problem.f;
+                }
+                tile.ahead = k->zeros;
+                tile.ahead_step = 0;
+                if (line < lines) {
+                    const block next = block_at(&call->sum, first + count + line / row_lines);
+                    const int64_t next_term = next.first_run * call->sum.run_length + next.first_term;
+                    tile.ahead = k->filters + next_term * filter_row + line % row_lines * 64;
+                    tile.ahead_step = filter_row;
+                    line++;
+                }
+                tile.sums = sums + f * gemm->size;
+                (vectors == 2 ? gemm->tile2 : gemm->tile1)[found.count - 1](&tile);
+            }
+        }
+        sums += found.count * k->sums_stride * gemm->size;
+    }
+}
+
+/* Converts or transposes the finished sums into y. */
+static void store_sums(const work *k) {
+    const fc_forward *call = k->call;
+    const fc_problem *p = &call->problem;
+    const fc_region *region = &k->region;
+    const fc_tensor *y = &call->y;
+    const int64_t channel = region->group * (p->f / p->groups) + region->channel;
+    for (int64_t r = 0; r < region->rows; r++) {
+        const int64_t row = region->image * p->oh + region->row + r;
+        const int64_t at = row / p->oh * y->stride_n + row % p->oh * y->stride_h + region->column * y->stride_w;
+        fc_store_pixels(call->kernels, y->dtype, k->sums + r * region->columns * k->sums_stride * arithmetic(call)->size,
+                        region->columns, region->channels,
+                        (char *)y->data + (at + channel * y->stride_c) * fc_dtype_size(y->dtype), y->stride_w,
+                        y->stride_c);
+    }
+}
+
+void fc_forward_begin(void *scratch) { *(int64_t *)scratch = -1; }
+
+void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
+    const fc_float_mode callers = fc_float_mode_enter();
+    const fc_problem *p = &call->problem;
+    const int64_t size = arithmetic(call)->size, blocks = block_count(&call->sum);
+    work k = {.call = call, .region = locate(call, task), .width = panel_width(call)};
+    k.tiles = parts_of(k.region.rows * k.region.columns, arithmetic(call)->rows);
+    const int64_t channel = k.region.group * (p->f / p->groups) + k.region.channel;
+    k.filters = (const char *)call->w + channel * fc_dtype_size(call->x.dtype);
+    k.zeros = (char *)scratch + HEADER;
+    k.table = (const void **)(k.zeros + aligned(call->sum.chunk * size));
+    k.packed = (char *)k.table + call->table_bytes;
+    char *const strip = k.packed + call->packed_bytes;
+    k.sums = strip + call->strip_bytes;
+    k.sums_stride = k.region.channels;
+    if (call->in_place) {
+        const int64_t first = (k.region.image * p->oh + k.region.row) * p->ow + k.region.column;
+        k.sums = (char *)call->y.data + (first * p->f + channel) * size;
+        k.sums_stride = p->f;
+    }
+    memset(k.zeros, 0, (size_t)(call->sum.chunk * size));
+    k.view = call->direct ? fc_direct_view(call, k.region.group) : fc_stage_strip(call, &k.region, strip);
+
+    /* Where all filters of these channels fit, they stay packed for this thread's next region of the same channels. */
+    int64_t *const held = scratch;
+    for (int64_t first = 0; first < blocks; first += call->blocks_at_once) {
+        const int64_t count = least(call->blocks_at_once, blocks - first);
+        if (blocks > count || *held != channel) pack_blocks(&k, first, count);
+        add_blocks(&k, first, count);
+    }
+    *held = blocks > call->blocks_at_once ? -1 : channel;
+    if (!call->in_place) store_sums(&k);
+    fc_float_mode_leave(callers);
+}

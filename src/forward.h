@@ -1,0 +1,35 @@
+/* The forward convolution as independent tasks: call fc_forward_split once, then fc_forward_task for each task. */
+#ifndef FC_FORWARD_H
+#define FC_FORWARD_H
+
+#include "kernels.h"
+
+typedef struct fc_forward {
+    /* what to compute; set by the caller */
+    fc_problem problem;
+    fc_sum sum;
+    const fc_kernels *kernels;
+    fc_tensor x, y; /* y: dense, NHWC or NCHW */
+    const void *w;  /* [kh * kw * c / groups][f], dense, of x's dtype */
+
+    /* how the work is split; set by fc_forward_split. Nothing here can change a bit of the result. */
+    int direct;            /* filters' windows are read in place, from x itself; else x is staged by strips */
+    int in_place;          /* sums are built in y itself; else in scratch, and converted or transposed at the end */
+    int64_t images;        /* 1 where a strip of output rows may run across images, else n */
+    int64_t row_tasks;     /* strips of output rows, an image */
+    int64_t column_tasks;  /* pieces of one output row; more than 1 only where a strip is one row */
+    int64_t channel_tasks; /* ranges of filter panels, a group */
+    int64_t tasks;
+    int64_t pixels; /* most output pixels in a task */
+    int64_t blocks_at_once; /* blocks of the sum whose filters are packed together */
+    int64_t strip_row_bytes, strip_bytes, table_bytes, packed_bytes, sums_bytes;
+    int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
+} fc_forward;
+
+void fc_forward_split(fc_forward *call, int threads);
+
+/* Before a thread's first task of a call. */
+void fc_forward_begin(void *scratch);
+void fc_forward_task(const fc_forward *call, int64_t task, void *scratch);
+
+#endif

@@ -1,0 +1,52 @@
+/* The function pointers and tile sizes of one instruction set. */
+#ifndef FC_KERNELS_H
+#define FC_KERNELS_H
+
+#include "problem.h"
+
+/* One register tile: rows x columns outputs get the sum of one block (kernels/gemm.inc). */
+typedef struct fc_tile {
+    const void *const *runs; /* runs[r * rows + m]: the terms of run r for pixel m, side by side */
+    int64_t run_count, run_length;
+    const void *filters; /* [term][column]: the fewest whole vectors, 1 or 2, that hold the columns are read */
+    int64_t filters_stride; /* elements from term to term */
+    void *sums;          /* the tile's first output; its pixels are sums_stride elements apart */
+    int64_t sums_stride;
+    int columns;
+    int accumulate;    /* add the block's sum to what is there */
+    const char *ahead; /* memory wanted soon: one line is prefetched a term, ahead_step bytes apart */
+    int64_t ahead_step;
+} fc_tile;
+typedef void fc_gemm_fn(const fc_tile *tile);
+
+/* Packs `terms` rows of filters, each `columns` wide and `stride` elements apart, as [term][width]; the columns from
+ * `columns` to `width` become zeros. width is a whole number of vectors. */
+typedef void fc_pack_fn(const void *filters, int64_t stride, int64_t terms, int columns, int width, void *packed);
+
+/* Converts `count` consecutive elements. */
+typedef void fc_convert_fn(const void *from, void *to, int64_t count);
+
+/* The matrix kernels of one arithmetic type. */
+typedef struct fc_gemm {
+    int rows;                 /* most pixels in a tile */
+    int lanes;                /* elements in a vector */
+    int size;                 /* bytes in an element */
+    fc_gemm_fn *const *tile1; /* tile1[rows - 1]: one vector of columns */
+    fc_gemm_fn *const *tile2; /* tile2[rows - 1]: two vectors of columns */
+    fc_pack_fn *pack;
+} fc_gemm;
+
+typedef struct fc_kernels {
+    const char *name;
+    int fused; /* 1 where multiply-adds round once */
+    fc_gemm f32, f64, i32;
+    fc_pack_fn *pack_f16, *pack_bf16; /* half-precision filters, packed as f32 */
+    fc_convert_fn *f16_to_f32, *bf16_to_f32, *f32_to_f16, *f32_to_bf16;
+} fc_kernels;
+
+/* dispatch.c: the instruction sets in this build, best first, and whether this CPU has them. */
+int fc_kernels_count(void);
+const fc_kernels *fc_kernels_built(int index);
+int fc_kernels_supported(int index);
+
+#endif

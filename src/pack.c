@@ -1,0 +1,118 @@
+/* The packed layouts, and every copy between them and the caller's tensors. */
+#include "pack.h"
+#include <string.h>
+
+enum { BLOCK = 16 /* pixels and channels of one step of a transposition: 16 lines in, 16 out */ };
+
+int fc_is_half(fc_dtype dtype) { return dtype == FC_F16 || dtype == FC_BF16; }
+
+int fc_dtype_size(fc_dtype dtype) { return dtype == FC_F64 ? 8 : fc_is_half(dtype) ? 2 : 4; }
+
+const fc_gemm *fc_arithmetic(const fc_kernels *kernels, fc_dtype dtype) {
+    return dtype == FC_F64 ? &kernels->f64 : dtype == FC_I32 ? &kernels->i32 : &kernels->f32;
+}
+
+void fc_pack_panel(const fc_kernels *kernels, fc_dtype dtype, const void *filters, int64_t stride, int64_t terms,
+                   int columns, int width, void *packed) {
+    fc_pack_fn *pack = dtype == FC_F16    ? kernels->pack_f16
+                       : dtype == FC_BF16 ? kernels->pack_bf16
+                                          : fc_arithmetic(kernels, dtype)->pack;
+    pack(filters, stride, terms, columns, width, packed);
+}
+
+static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+
+static void copy_2(const uint16_t *from, int64_t from_row, int64_t from_column, int64_t rows, int64_t columns,
+                   uint16_t *to, int64_t to_row, int64_t to_column) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++) to[r * to_row + c * to_column] = from[r * from_row + c * from_column];
+}
+
+static void copy_4(const uint32_t *from, int64_t from_row, int64_t from_column, int64_t rows, int64_t columns,
+                   uint32_t *to, int64_t to_row, int64_t to_column) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++) to[r * to_row + c * to_column] = from[r * from_row + c * from_column];
+}
+
+static void copy_8(const uint64_t *from, int64_t from_row, int64_t from_column, int64_t rows, int64_t columns,
+                   uint64_t *to, int64_t to_row, int64_t to_column) {
+    for (int64_t r = 0; r < rows; r++)
+        for (int64_t c = 0; c < columns; c++) to[r * to_row + c * to_column] = from[r * from_row + c * from_column];
+}
+
+/* Copies a matrix of elements of `size` bytes between any two layouts, in blocks that stay in the first cache. */
+static void copy_matrix(int size, const char *from, int64_t from_row, int64_t from_column, int64_t rows,
+                        int64_t columns, char *to, int64_t to_row, int64_t to_column) {
+    for (int64_t c = 0; c < columns; c += BLOCK) {
+        for (int64_t r = 0; r < rows; r += BLOCK) {
+            const char *a = from + (r * from_row + c * from_column) * size;
+            char *b = to + (r * to_row + c * to_column) * size;
+            const int64_t high = least(BLOCK, rows - r), wide = least(BLOCK, columns - c);
+            if (size == 2)
+                copy_2((const void *)a, from_row, from_column, high, wide, (void *)b, to_row, to_column);
+            else if (size == 4)
+                copy_4((const void *)a, from_row, from_column, high, wide, (void *)b, to_row, to_column);
+            else
+                copy_8((const void *)a, from_row, from_column, high, wide, (void *)b, to_row, to_column);
+        }
+    }
+}
+
+void fc_stage_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t stride_w, int64_t stride_c,
+                     int64_t pixels, int64_t channels, void *to, int64_t pitch) {
+    const int size = fc_dtype_size(dtype);
+    const char *source = from;
+    if (channels == 1) stride_c = 1;
+    if (stride_c == 1 && stride_w == channels && pitch == channels) { /* dense: one long pixel */
+        channels *= pixels;
+        pixels = 1;
+    }
+    if (!fc_is_half(dtype)) {
+        if (stride_c == 1 && channels >= BLOCK)
+            for (int64_t p = 0; p < pixels; p++)
+                memcpy((char *)to + p * pitch * size, source + p * stride_w * size, (size_t)(channels * size));
+        else
+            copy_matrix(size, source, stride_w, stride_c, pixels, channels, to, pitch, 1);
+        return;
+    }
+    fc_convert_fn *widen = dtype == FC_F16 ? kernels->f16_to_f32 : kernels->bf16_to_f32;
+    for (int64_t p = 0; p < pixels; p++) {
+        const uint16_t *pixel = (const uint16_t *)from + p * stride_w;
+        float *wide = (float *)to + p * pitch;
+        if (stride_c == 1) {
+            widen(pixel, wide, channels);
+            continue;
+        }
+        uint16_t dense[8 * BLOCK];
+        for (int64_t c = 0; c < channels; c += 8 * BLOCK) {
+            const int64_t count = least(8 * BLOCK, channels - c);
+            copy_2(pixel + c * stride_c, 0, stride_c, 1, count, dense, 0, 1);
+            widen(dense, wide + c, count);
+        }
+    }
+}
+
+void fc_store_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *sums, int64_t pixels, int64_t channels,
+                     void *to, int64_t stride_w, int64_t stride_c) {
+    const int size = fc_dtype_size(dtype);
+    if (channels == 1) stride_c = 1;
+    if (!fc_is_half(dtype)) {
+        copy_matrix(size, sums, channels, 1, pixels, channels, to, stride_w, stride_c);
+        return;
+    }
+    fc_convert_fn *narrow = dtype == FC_F16 ? kernels->f32_to_f16 : kernels->f32_to_bf16;
+    for (int64_t p = 0; p < pixels; p++) {
+        const float *pixel = (const float *)sums + p * channels;
+        uint16_t *half = (uint16_t *)to + p * stride_w;
+        if (stride_c == 1) {
+            narrow(pixel, half, channels);
+            continue;
+        }
+        uint16_t dense[8 * BLOCK];
+        for (int64_t c = 0; c < channels; c += 8 * BLOCK) {
+            const int64_t count = least(8 * BLOCK, channels - c);
+            narrow(pixel + c, dense, count);
+            copy_2(dense, 0, 1, 1, count, half + c * stride_c, 0, stride_c);
+        }
+    }
+}

@@ -1,0 +1,25 @@
+/* Moving tensor data between the caller's layouts and the ones that kernels read and write. */
+#ifndef FC_PACK_H
+#define FC_PACK_H
+
+#include "kernels.h"
+
+/* The type in which sums of this dtype are formed, and that type's kernels. */
+const fc_gemm *fc_arithmetic(const fc_kernels *kernels, fc_dtype dtype);
+int fc_dtype_size(fc_dtype dtype);
+int fc_is_half(fc_dtype dtype);
+
+/* Packs `terms` rows of filters of this dtype into one panel (fc_pack_fn). */
+void fc_pack_panel(const fc_kernels *kernels, fc_dtype dtype, const void *filters, int64_t stride, int64_t terms,
+                   int columns, int width, void *packed);
+
+/* Copies `pixels` pixels of `channels` channels, of this dtype and any strides (in elements), to dense channels of the
+ * arithmetic type, `pitch` elements from pixel to pixel. */
+void fc_stage_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t stride_w, int64_t stride_c,
+                     int64_t pixels, int64_t channels, void *to, int64_t pitch);
+
+/* The way back: `pixels` rows of `channels` sums, dense, to elements of this dtype at any strides. */
+void fc_store_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *sums, int64_t pixels, int64_t channels,
+                     void *to, int64_t stride_w, int64_t stride_c);
+
+#endif

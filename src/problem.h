@@ -1,0 +1,39 @@
+/* The geometry of one convolution and the order of its sums: what the planner hands to the C side. */
+#ifndef FC_PROBLEM_H
+#define FC_PROBLEM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Field for field the Python class ConvProblem; sizes and strides are counts of cells, groups is 1 when dense. */
+typedef struct fc_problem {
+    int64_t n, h, w, c;
+    int64_t kh, kw, f;
+    int64_t oh, ow;
+    int64_t stride_h, stride_w;
+    int64_t dilation_h, dilation_w;
+    int64_t pad_top, pad_bottom, pad_left, pad_right;
+    int64_t groups;
+} fc_problem;
+
+/* How the kh * kw * (c / groups) terms of an output are summed; fixed by the problem, for the bits depend on it.
+ *
+ * The terms, in the order (kh, kw, c), form `runs` runs of `run_length` consecutive terms: one run a filter tap, or,
+ * when `folded`, one a filter row. A block is `block_runs` whole runs, or `chunk` terms of one run where chunk is
+ * less than run_length. Each block is summed from +0 term by term; the blocks' sums are then added in order. */
+typedef struct fc_sum {
+    int64_t folded;
+    int64_t runs, run_length;
+    int64_t block_runs, chunk;
+} fc_sum;
+
+typedef enum fc_dtype { FC_F32, FC_F64, FC_I32, FC_F16, FC_BF16 } fc_dtype;
+
+/* An image tensor of any layout; strides count elements and may be zero or negative. */
+typedef struct fc_tensor {
+    void *data;
+    fc_dtype dtype;
+    int64_t stride_n, stride_h, stride_w, stride_c;
+} fc_tensor;
+
+#endif

@@ -1,0 +1,58 @@
+/* The vector vocabulary in AVX-512: 32 registers of 16 floats, 8 doubles or 16 ints. */
+#include <immintrin.h>
+
+/* 14 x 2 sums, 2 filter vectors and 1 input take 31 of the 32 registers. */
+#define FC_TILE_ROWS 14
+#define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
+
+static inline __mmask16 fc_first(int n) { return (__mmask16)((1u << n) - 1); }
+
+typedef __m512 f32_vec;
+static inline f32_vec f32_zero(void) { return _mm512_setzero_ps(); }
+static inline f32_vec f32_load(const float *p) { return _mm512_loadu_ps(p); }
+static inline f32_vec f32_load_n(const float *p, int n) { return _mm512_maskz_loadu_ps(fc_first(n), p); }
+static inline f32_vec f32_broadcast(const float *p) { return _mm512_set1_ps(*p); }
+static inline void f32_store(float *p, f32_vec v) { _mm512_storeu_ps(p, v); }
+static inline void f32_store_n(float *p, f32_vec v, int n) { _mm512_mask_storeu_ps(p, fc_first(n), v); }
+static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm512_add_ps(a, b); }
+static inline f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) { return _mm512_fmadd_ps(a, b, sum); }
+
+typedef __m512d f64_vec;
+static inline f64_vec f64_zero(void) { return _mm512_setzero_pd(); }
+static inline f64_vec f64_load(const double *p) { return _mm512_loadu_pd(p); }
+static inline f64_vec f64_load_n(const double *p, int n) { return _mm512_maskz_loadu_pd((__mmask8)fc_first(n), p); }
+static inline f64_vec f64_broadcast(const double *p) { return _mm512_set1_pd(*p); }
+static inline void f64_store(double *p, f64_vec v) { _mm512_storeu_pd(p, v); }
+static inline void f64_store_n(double *p, f64_vec v, int n) { _mm512_mask_storeu_pd(p, (__mmask8)fc_first(n), v); }
+static inline f64_vec f64_add(f64_vec a, f64_vec b) { return _mm512_add_pd(a, b); }
+static inline f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec sum) { return _mm512_fmadd_pd(a, b, sum); }
+
+typedef __m512i i32_vec;
+static inline i32_vec i32_zero(void) { return _mm512_setzero_si512(); }
+static inline i32_vec i32_load(const uint32_t *p) { return _mm512_loadu_si512(p); }
+static inline i32_vec i32_load_n(const uint32_t *p, int n) { return _mm512_maskz_loadu_epi32(fc_first(n), p); }
+static inline i32_vec i32_broadcast(const uint32_t *p) { return _mm512_set1_epi32((int)*p); }
+static inline void i32_store(uint32_t *p, i32_vec v) { _mm512_storeu_si512(p, v); }
+static inline void i32_store_n(uint32_t *p, i32_vec v, int n) { _mm512_mask_storeu_epi32(p, fc_first(n), v); }
+static inline i32_vec i32_add(i32_vec a, i32_vec b) { return _mm512_add_epi32(a, b); }
+static inline i32_vec i32_fma(i32_vec a, i32_vec b, i32_vec sum) {
+    return _mm512_add_epi32(_mm512_mullo_epi32(a, b), sum);
+}
+
+static inline f32_vec f32_load_f16(const uint16_t *p) { return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)p)); }
+static inline void f32_store_f16(uint16_t *p, f32_vec v) {
+    _mm256_storeu_si256((void *)p, _mm512_cvtps_ph(v, _MM_FROUND_TO_NEAREST_INT));
+}
+static inline f32_vec f32_load_bf16(const uint16_t *p) {
+    const __m512i wide = _mm512_cvtepu16_epi32(_mm256_loadu_si256((const void *)p));
+    return _mm512_castsi512_ps(_mm512_slli_epi32(wide, 16));
+}
+static inline void f32_store_bf16(uint16_t *p, f32_vec v) {
+    const __m512i bits = _mm512_castps_si512(v), high = _mm512_srli_epi32(bits, 16);
+    const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
+    const __m512i rounded = _mm512_srli_epi32(
+        _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
+    const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
+    _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet)));
+}

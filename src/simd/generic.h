@@ -1,0 +1,80 @@
+/* The vector vocabulary in plain C: 8 floats, 4 doubles or 8 ints in a GCC vector, whatever the CPU makes of it.
+ *
+ * FC_FUSED says whether the CPU has fused multiply-add; without it fmaf would be a library call, 60 times slower. */
+
+/* 4 x 2 sums: more would not fit the 16 registers of x86-64-v2 at 2 registers a vector anyway. */
+#define FC_TILE_ROWS 4
+#define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4)
+
+#ifndef __clang__
+#pragma GCC diagnostic ignored "-Wpsabi" /* no vector leaves this file: every function is inlined */
+#endif
+typedef float f32_vec __attribute__((vector_size(32)));
+typedef double f64_vec __attribute__((vector_size(32)));
+typedef uint32_t i32_vec __attribute__((vector_size(32)));
+
+static FC_INLINE f32_vec f32_zero(void) { return (f32_vec){0}; }
+static FC_INLINE f64_vec f64_zero(void) { return (f64_vec){0}; }
+static FC_INLINE i32_vec i32_zero(void) { return (i32_vec){0}; }
+
+static FC_INLINE f32_vec f32_load(const float *p) {
+    f32_vec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static FC_INLINE f64_vec f64_load(const double *p) {
+    f64_vec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static FC_INLINE i32_vec i32_load(const uint32_t *p) {
+    i32_vec v;
+    memcpy(&v, p, sizeof v);
+    return v;
+}
+static FC_INLINE void f32_store(float *p, f32_vec v) { memcpy(p, &v, sizeof v); }
+static FC_INLINE void f64_store(double *p, f64_vec v) { memcpy(p, &v, sizeof v); }
+static FC_INLINE void i32_store(uint32_t *p, i32_vec v) { memcpy(p, &v, sizeof v); }
+
+/* A scalar minus a zero vector, and not plus one: that would turn -0 into +0. */
+static FC_INLINE f32_vec f32_broadcast(const float *p) { return *p - f32_zero(); }
+static FC_INLINE f64_vec f64_broadcast(const double *p) { return *p - f64_zero(); }
+static FC_INLINE i32_vec i32_broadcast(const uint32_t *p) { return *p - i32_zero(); }
+
+static FC_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return a + b; }
+static FC_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return a + b; }
+static FC_INLINE i32_vec i32_add(i32_vec a, i32_vec b) { return a + b; }
+
+#if FC_FUSED
+static FC_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) {
+    for (int i = 0; i < 8; i++) sum[i] = __builtin_fmaf(a[i], b[i], sum[i]);
+    return sum;
+}
+static FC_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec sum) {
+    for (int i = 0; i < 4; i++) sum[i] = __builtin_fma(a[i], b[i], sum[i]);
+    return sum;
+}
+#else
+static FC_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) { return a * b + sum; }
+static FC_INLINE f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec sum) { return a * b + sum; }
+#endif
+static FC_INLINE i32_vec i32_fma(i32_vec a, i32_vec b, i32_vec sum) { return a * b + sum; }
+
+static FC_INLINE f32_vec f32_load_f16(const uint16_t *p) {
+    f32_vec v;
+    for (int i = 0; i < 8; i++) v[i] = f16_value(p[i]);
+    return v;
+}
+static FC_INLINE f32_vec f32_load_bf16(const uint16_t *p) {
+    f32_vec v;
+    for (int i = 0; i < 8; i++) v[i] = bf16_value(p[i]);
+    return v;
+}
+static FC_INLINE void f32_store_f16(uint16_t *p, f32_vec v) {
+    for (int i = 0; i < 8; i++) p[i] = f16_round(v[i]);
+}
+static FC_INLINE void f32_store_bf16(uint16_t *p, f32_vec v) {
+    for (int i = 0; i < 8; i++) p[i] = bf16_round(v[i]);
+}
+
+#define FC_PARTIAL_BY_COPY
