@@ -17,9 +17,10 @@ from fastconv._problem import ConvProblem, array_shape, conv_problem
 from fastconv._threads import threads_for
 
 # Terms of one block of a sum. Blocks keep the error down (it grows with the square root of a block's length) and a
-# block's panel of filters, 128 x 32 floats, in the first cache. The bits of every result follow from this number.
+# block's panel of filters in the first cache. The bits of every result follow from these numbers. TensorFlow sums 3x3
+# taps in one go, 128 x 9 terms and more, but 1x1 taps of small images in short blocks: to be as accurate takes 64 there.
 BLOCK_TERMS = 128
-LONGEST_BLOCK = 192
+POINTWISE_BLOCK_TERMS = 64
 
 # Below this many channels the taps of one filter row are summed as one run: shorter runs waste the kernel's time.
 FOLD_BELOW = 16
@@ -43,12 +44,14 @@ def summation(problem: ConvProblem) -> Summation:
     depth = problem.c // problem.groups
     folded = depth < FOLD_BELOW and problem.kw > 1
     runs, length = (problem.kh, problem.kw * depth) if folded else (problem.kh * problem.kw, depth)
-    if runs * length <= LONGEST_BLOCK:
+    terms = POINTWISE_BLOCK_TERMS if problem.kh * problem.kw == 1 else BLOCK_TERMS
+    longest = terms * 3 // 2
+    if runs * length <= longest:
         return Summation(folded, runs, length, runs, length)
-    if length <= LONGEST_BLOCK:
-        blocks = round(runs * length / BLOCK_TERMS)
+    if length <= longest:
+        blocks = round(runs * length / terms)
         return Summation(folded, runs, length, -(-runs // blocks), length)
-    piece = -(-length // round(length / BLOCK_TERMS))
+    piece = -(-length // round(length / terms))
     return Summation(folded, runs, length, 1, -(-piece // 16) * 16)
 
 

@@ -5,16 +5,17 @@
 #include <string.h>
 
 enum {
-    PIXELS = 448,        /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
-    FEWEST_PIXELS = 56,  /* of a region that is split further only to keep threads busy */
-    SUMS = 1 << 19,      /* bytes of sums in scratch */
-    PACKED = 1 << 18,    /* bytes of filters packed at once: half of a small second-level cache */
-    STRIP = 1 << 20,     /* bytes of a staged strip, where more than one pixel has to fit */
-    TASKS = 4,           /* a thread, for all to end together though one is interrupted; half, where each costs packing */
-    ALIASED = 2048,      /* pixels this many bytes apart share two of the first cache's sets */
-    HEADER = 64,         /* bytes at the start of scratch: which filters it holds packed */
-    MOST_ROWS = 16,      /* of any instruction set's tile */
-    UNPACKED = 8,        /* tiles that read the filters where they lie, for whom packing would not pay */
+    PIXELS = 448,       /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
+    FEWEST_PIXELS = 56, /* of a region that is split further only to keep threads busy */
+    SUMS = 1 << 19,     /* bytes of sums in scratch */
+    PACKED = 1 << 18,   /* bytes of filters packed at once: half of a small second-level cache */
+    STRIP = 1 << 20,    /* bytes of a staged strip, where more than one pixel has to fit */
+    TASKS = 4,      /* a thread, for all to end together though one is interrupted; half, where each costs packing */
+    ALIASED = 2048, /* pixels this many bytes apart share two of the first cache's sets */
+    HEADER = 64,    /* bytes at the start of scratch: which filters it holds packed */
+    MOST_ROWS = 16, /* of any instruction set's tile */
+    TOGETHER = 28,  /* pixels of the tiles that share a panel while it is in the first cache: 14 KB of windows */
+    MOST_TILES = 8, /* that share one */
 };
 
 static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
@@ -29,7 +30,9 @@ static int64_t panels(const fc_forward *call) {
 }
 
 /* Terms of the longest block, and the number of blocks. */
-static int64_t block_terms(const fc_sum *sum) { return sum->block_runs > 1 ? sum->block_runs * sum->run_length : sum->chunk; }
+static int64_t block_terms(const fc_sum *sum) {
+    return sum->block_runs > 1 ? sum->block_runs * sum->run_length : sum->chunk;
+}
 static int64_t block_count(const fc_sum *sum) {
     return parts_of(sum->runs, sum->block_runs) * parts_of(sum->run_length, sum->chunk);
 }
@@ -68,7 +71,7 @@ static void measure(fc_forward *call) {
     call->strip_row_bytes = call->strip_bytes = 0;
     if (!call->direct) fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
     call->blocks_at_once = least(block_count(sum), PACKED / block + (PACKED < block));
-    call->table_bytes = aligned(MOST_ROWS * sum->block_runs * (int64_t)sizeof(void *));
+    call->table_bytes = aligned(MOST_TILES * MOST_ROWS * sum->block_runs * (int64_t)sizeof(void *));
     call->packed_bytes = aligned(call->blocks_at_once * block);
     call->sums_bytes = call->in_place ? 0 : aligned(call->pixels * least(width, p->f / p->groups) * size);
     call->scratch_bytes = HEADER + aligned(sum->chunk * size) + call->table_bytes + call->packed_bytes +
@@ -210,8 +213,8 @@ static void find_pixels(const fc_forward *call, const fc_region *region, const f
 }
 
 /* Fills table[run][pixel] with the address of the block's terms; taps outside the image read zeros. */
-static void fill_table(const fc_forward *call, const fc_view *view, const block *b, const pixels *at,
-                       const void *zeros, const void **table) {
+static void fill_table(const fc_forward *call, const fc_view *view, const block *b, const pixels *at, const void *zeros,
+                       const void **table) {
     const fc_problem *p = &call->problem;
     const int64_t taps_w = call->sum.folded ? 1 : p->kw, size = arithmetic(call)->size;
     int64_t i = b->first_run / taps_w, j = b->first_run % taps_w;
@@ -232,7 +235,7 @@ typedef struct work {
     const fc_forward *call;
     fc_region region;
     fc_view view;
-    int64_t width;       /* of a panel of filters, in columns */
+    int64_t width; /* of a panel of filters, in columns */
     int64_t tiles;
     const char *filters; /* the region's first filter; rows are problem.f elements apart */
     char *zeros, *packed, *sums;
@@ -243,7 +246,8 @@ typedef struct work {
 /* Whether tiles read a panel of this many columns where the caller has it. */
 static int unpacked(const work *k, int64_t columns) {
     const fc_forward *call = k->call;
-    return k->tiles <= UNPACKED && columns % arithmetic(call)->lanes == 0 && !fc_is_half(call->x.dtype);
+    const fc_gemm *gemm = arithmetic(call);
+    return k->tiles <= gemm->unpacked_tiles && columns % gemm->lanes == 0 && !fc_is_half(call->x.dtype);
 }
 
 /* The filters of blocks first to first + count - 1, packed [block][panel][term][column]. */
@@ -260,7 +264,8 @@ static void pack_blocks(const work *k, int64_t first, int64_t count) {
             const int columns = (int)least(k->width, k->region.channels - f);
             const int width = columns > gemm->lanes ? 2 * gemm->lanes : gemm->lanes;
             if (!unpacked(k, columns))
-                fc_pack_panel(call->kernels, call->x.dtype, from + f * size, call->problem.f, terms, columns, width, to);
+                fc_pack_panel(call->kernels, call->x.dtype, from + f * size, call->problem.f, terms, columns, width,
+                              to);
         }
     }
 }
@@ -280,44 +285,55 @@ static void add_blocks(const work *k, int64_t first, int64_t count) {
     const int64_t lines = row_lines * least(count, block_count(&call->sum) - first - count);
     position at = {region->image + region->row / call->problem.oh, region->row % call->problem.oh, region->column};
     const block first_block = block_at(&call->sum, first);
-    fc_tile tile = {.runs = k->table, .sums_stride = k->sums_stride};
+    const int64_t together = least(MOST_TILES, TOGETHER / gemm->rows);
+    fc_tile tile = {.sums_stride = k->sums_stride};
     char *sums = k->sums;
     int64_t line = 0;
 
-    for (int64_t t = 0; t < k->tiles; t++) {
-        pixels found;
-        find_pixels(call, region, &k->view, &at, (int)(rows + (t < longer)), &found);
+    for (int64_t t = 0; t < k->tiles;) {
+        pixels found[MOST_TILES];
+        const int64_t tiles = least(together, k->tiles - t);
+        for (int64_t i = 0; i < tiles; i++, t++)
+            find_pixels(call, region, &k->view, &at, (int)(rows + (t < longer)), &found[i]);
         const char *packed = k->packed;
         block b = first_block;
         for (int64_t i = 0; i < count; i++, next_block(&call->sum, &b)) {
             const int64_t terms = b.run_count * b.length, term = b.first_run * call->sum.run_length + b.first_term;
-            fill_table(call, &k->view, &b, &found, k->zeros, k->table);
+            const void **table = k->table;
+            for (int64_t j = 0; j < tiles; table += b.run_count * found[j++].count)
+                fill_table(call, &k->view, &b, &found[j], k->zeros, table);
             tile.run_count = b.run_count;
             tile.run_length = b.length;
             tile.accumulate = first + i > 0;
             for (int64_t f = 0; f < region->channels; f += k->width, packed += terms * k->width * gemm->size) {
                 tile.columns = (int)least(k->width, region->channels - f);
                 const int vectors = tile.columns > gemm->lanes ? 2 : 1;
+                fc_gemm_fn *const *kernels = vectors == 2 ? gemm->tile2 : gemm->tile1;
                 tile.filters = packed;
                 tile.filters_stride = vectors * gemm->lanes;
                 if (unpacked(k, tile.columns)) {
                     tile.filters = k->filters + term * filter_row + f * size;
                     tile.filters_stride = call->problem.f;
                 }
-                tile.ahead = k->zeros;
-                tile.ahead_step = 0;
-                if (line < lines) {
-                    const block next = block_at(&call->sum, first + count + line / row_lines);
-                    const int64_t next_term = next.first_run * call->sum.run_length + next.first_term;
-                    tile.ahead = k->filters + next_term * filter_row + line % row_lines * 64;
-                    tile.ahead_step = filter_row;
-                    line++;
-                }
+                tile.runs = k->table;
                 tile.sums = sums + f * gemm->size;
-                (vectors == 2 ? gemm->tile2 : gemm->tile1)[found.count - 1](&tile);
+                for (int64_t j = 0; j < tiles; j++) {
+                    tile.ahead = k->zeros;
+                    tile.ahead_step = 0;
+                    if (line < lines) {
+                        const block next = block_at(&call->sum, first + count + line / row_lines);
+                        const int64_t next_term = next.first_run * call->sum.run_length + next.first_term;
+                        tile.ahead = k->filters + next_term * filter_row + line % row_lines * 64;
+                        tile.ahead_step = filter_row;
+                        line++;
+                    }
+                    kernels[found[j].count - 1](&tile);
+                    tile.runs += b.run_count * found[j].count;
+                    tile.sums = (char *)tile.sums + found[j].count * k->sums_stride * gemm->size;
+                }
             }
         }
-        sums += found.count * k->sums_stride * gemm->size;
+        for (int64_t j = 0; j < tiles; j++) sums += found[j].count * k->sums_stride * gemm->size;
     }
 }
 
@@ -331,10 +347,10 @@ static void store_sums(const work *k) {
     for (int64_t r = 0; r < region->rows; r++) {
         const int64_t row = region->image * p->oh + region->row + r;
         const int64_t at = row / p->oh * y->stride_n + row % p->oh * y->stride_h + region->column * y->stride_w;
-        fc_store_pixels(call->kernels, y->dtype, k->sums + r * region->columns * k->sums_stride * arithmetic(call)->size,
-                        region->columns, region->channels,
-                        (char *)y->data + (at + channel * y->stride_c) * fc_dtype_size(y->dtype), y->stride_w,
-                        y->stride_c);
+        fc_store_pixels(call->kernels, y->dtype,
+                        k->sums + r * region->columns * k->sums_stride * arithmetic(call)->size, region->columns,
+                        region->channels, (char *)y->data + (at + channel * y->stride_c) * fc_dtype_size(y->dtype),
+                        y->stride_w, y->stride_c);
     }
 }
 

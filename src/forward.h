@@ -20,7 +20,7 @@ typedef struct fc_forward {
     int64_t column_tasks;  /* pieces of one output row; more than 1 only where a strip is one row */
     int64_t channel_tasks; /* ranges of filter panels, a group */
     int64_t tasks;
-    int64_t pixels; /* most output pixels in a task */
+    int64_t pixels;         /* most output pixels in a task */
     int64_t blocks_at_once; /* blocks of the sum whose filters are packed together */
     int64_t strip_row_bytes, strip_bytes, table_bytes, packed_bytes, sums_bytes;
     int64_t scratch_bytes; /* what one thread needs, aligned to 64 */

@@ -44,7 +44,7 @@ static inline uint16_t f16_round(float value) {
     const uint16_t sign = (uint16_t)(bits >> 16 & 0x8000);
     if (magnitude > 0x7f800000) return (uint16_t)(sign | 0x7e00 | (magnitude >> 13 & 0x3ff));
     if (magnitude >= 0x47800000) return sign | 0x7c00; /* 65536 and above */
-    if (magnitude >= 0x38800000) {                      /* 2^-14 and above: rounding may carry up to infinity */
+    if (magnitude >= 0x38800000) {                     /* 2^-14 and above: rounding may carry up to infinity */
         const uint32_t rounded = magnitude + 0xfff + (magnitude >> 13 & 1);
         return (uint16_t)(sign | ((rounded - (112u << 23)) >> 13));
     }

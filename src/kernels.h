@@ -8,9 +8,9 @@
 typedef struct fc_tile {
     const void *const *runs; /* runs[r * rows + m]: the terms of run r for pixel m, side by side */
     int64_t run_count, run_length;
-    const void *filters; /* [term][column]: the fewest whole vectors, 1 or 2, that hold the columns are read */
+    const void *filters;    /* [term][column]: the fewest whole vectors, 1 or 2, that hold the columns are read */
     int64_t filters_stride; /* elements from term to term */
-    void *sums;          /* the tile's first output; its pixels are sums_stride elements apart */
+    void *sums;             /* the tile's first output; its pixels are sums_stride elements apart */
     int64_t sums_stride;
     int columns;
     int accumulate;    /* add the block's sum to what is there */
@@ -29,6 +29,7 @@ typedef void fc_convert_fn(const void *from, void *to, int64_t count);
 /* The matrix kernels of one arithmetic type. */
 typedef struct fc_gemm {
     int rows;                 /* most pixels in a tile */
+    int unpacked_tiles;       /* as many tiles, or fewer, read filters faster where they lie than packed */
     int lanes;                /* elements in a vector */
     int size;                 /* bytes in an element */
     fc_gemm_fn *const *tile1; /* tile1[rows - 1]: one vector of columns */

@@ -124,7 +124,8 @@ static void stage_folded_row(const fc_forward *call, const fc_region *region, co
 static void stage_row(const fc_forward *call, const fc_region *region, int64_t iy, char *to) {
     const fc_problem *p = &call->problem;
     const fc_tensor *x = &call->x;
-    const int64_t corner = region->image * x->stride_n + iy * x->stride_h + region->group * group_channels(p) * x->stride_c;
+    const int64_t corner =
+        region->image * x->stride_n + iy * x->stride_h + region->group * group_channels(p) * x->stride_c;
     const char *row = (const char *)x->data + corner * fc_dtype_size(x->dtype);
     if (call->sum.folded) {
         stage_folded_row(call, region, row, to);

@@ -3,6 +3,7 @@
 
 /* 6 x 2 sums, 2 filter vectors and 1 input take 15 of the 16 registers. */
 #define FC_TILE_ROWS 6
+#define FC_UNPACKED_TILES 2 /* fc_gemm.unpacked_tiles, as measured */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6)
 
 static inline __m256i fc_first(int n) {
@@ -57,8 +58,8 @@ static inline f32_vec f32_load_bf16(const uint16_t *p) {
 static inline void f32_store_bf16(uint16_t *p, f32_vec v) {
     const __m256i bits = _mm256_castps_si256(v), high = _mm256_srli_epi32(bits, 16);
     const __m256i odd = _mm256_and_si256(high, _mm256_set1_epi32(1));
-    const __m256i rounded = _mm256_srli_epi32(
-        _mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
+    const __m256i rounded =
+        _mm256_srli_epi32(_mm256_add_epi32(bits, _mm256_add_epi32(odd, _mm256_set1_epi32(0x7fff))), 16);
     const __m256i quiet = _mm256_or_si256(high, _mm256_set1_epi32(0x40));
     const __m256i nan = _mm256_castps_si256(_mm256_cmp_ps(v, v, _CMP_UNORD_Q));
     const __m256i chosen = _mm256_blendv_epi8(rounded, quiet, nan);

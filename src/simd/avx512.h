@@ -3,6 +3,7 @@
 
 /* 14 x 2 sums, 2 filter vectors and 1 input take 31 of the 32 registers. */
 #define FC_TILE_ROWS 14
+#define FC_UNPACKED_TILES 8 /* fc_gemm.unpacked_tiles, as measured */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 
 static inline __mmask16 fc_first(int n) { return (__mmask16)((1u << n) - 1); }
@@ -50,8 +51,8 @@ static inline f32_vec f32_load_bf16(const uint16_t *p) {
 static inline void f32_store_bf16(uint16_t *p, f32_vec v) {
     const __m512i bits = _mm512_castps_si512(v), high = _mm512_srli_epi32(bits, 16);
     const __m512i odd = _mm512_and_si512(high, _mm512_set1_epi32(1));
-    const __m512i rounded = _mm512_srli_epi32(
-        _mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
+    const __m512i rounded =
+        _mm512_srli_epi32(_mm512_add_epi32(bits, _mm512_add_epi32(odd, _mm512_set1_epi32(0x7fff))), 16);
     const __m512i quiet = _mm512_or_si512(high, _mm512_set1_epi32(0x40));
     const __mmask16 nan = _mm512_cmp_ps_mask(v, v, _CMP_UNORD_Q);
     _mm256_storeu_si256((void *)p, _mm512_cvtepi32_epi16(_mm512_mask_mov_epi32(rounded, nan, quiet)));
