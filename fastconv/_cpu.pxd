@@ -42,6 +42,7 @@ cdef extern from "forward.h" nogil:
         const fc_kernels *kernels
         fc_tensor x, y
         const void *w
+        int along_rows
         int64_t tasks
         int64_t scratch_bytes
 

@@ -129,16 +129,18 @@ def behaved(input, filters):
 cdef class Forward:
     """A forward convolution of one problem, dtype and layout.
 
-    `sum` is the planner's Summation. With `pointwise`, images whose pixels are evenly spaced are computed as one row
-    of pixels: a plain matrix product.
+    `sum` is the planner's Summation. With `one_row`, images whose pixels are evenly spaced are computed as one row of
+    pixels: a plain matrix product. With `along_rows`, lanes hold neighbouring pixels (src/image_filter.c).
     """
     cdef fc_problem problem
     cdef fc_sum sum
     cdef fc_dtype dtype
     cdef bint first
-    cdef bint pointwise
+    cdef bint one_row
+    cdef bint along_rows
 
-    def __init__(self, problem, sum, str dtype, bint first, bint pointwise):
+    def __init__(self, problem, sum, str dtype, bint first, bint one_row=False,
+                 bint along_rows=False):
         cdef fc_problem *p = &self.problem
         (p.n, p.h, p.w, p.c, p.kh, p.kw, p.f, p.oh, p.ow, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w,
          p.pad_top, p.pad_bottom, p.pad_left, p.pad_right, p.groups) = problem
@@ -147,7 +149,8 @@ cdef class Forward:
             dtype
         ]
         self.first = first
-        self.pointwise = pointwise
+        self.one_row = one_row
+        self.along_rows = along_rows
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int threads):
         """Computes y, a dense array, from behaved 4-D arrays x and w."""
@@ -160,10 +163,11 @@ cdef class Forward:
         call.problem = self.problem
         call.sum = self.sum
         call.kernels = chosen
+        call.along_rows = self.along_rows
         call.x = self.tensor(x, p.h, p.w, p.c)
         call.y = self.tensor(y, p.oh, p.ow, p.f)
         call.w = cnp.PyArray_DATA(w)
-        if self.pointwise and one_row(&call.x, p) and one_row(&call.y, p):
+        if self.one_row and evenly_spaced(&call.x, p) and evenly_spaced(&call.y, p):
             p.w = p.ow = p.n * p.h * p.w
             p.n = p.h = p.oh = 1
         with nogil:
@@ -198,7 +202,7 @@ cdef class Forward:
         return seen
 
 
-cdef bint one_row(const fc_tensor *x, const fc_problem *p) noexcept nogil:
+cdef bint evenly_spaced(const fc_tensor *x, const fc_problem *p) noexcept nogil:
     """Whether every pixel of the batch lies one stride_w after the one before."""
     return x.stride_h == p.w * x.stride_w and x.stride_n == p.h * x.stride_h
 

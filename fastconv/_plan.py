@@ -77,12 +77,30 @@ def _unless_pointwise(problem: ConvProblem, dtype: np.dtype, options: Options) -
     return None
 
 
+def _unless_image_filter(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
+    if problem.c > 1:
+        return "the input has several channels"
+    if problem.f >= FOLD_BELOW:
+        return "there are enough output channels to fill a vector"
+    if problem.kw == 1 or problem.stride_w > 1 or problem.dilation_w > 1:
+        return "the taps along the row are single, strided or dilated"
+    if problem.kh * problem.kw > BLOCK_TERMS:
+        return "the sum has several blocks"
+    if dtype.itemsize == 2:
+        return "half precision is converted in the store"
+    return None
+
+
 def _bind_pointwise(problem: ConvProblem, dtype: np.dtype, first: bool) -> Run:
-    return _cpu.Forward(problem, summation(problem), dtype.name, first, True).run
+    return _cpu.Forward(problem, summation(problem), dtype.name, first, one_row=True).run
+
+
+def _bind_image_filter(problem: ConvProblem, dtype: np.dtype, first: bool) -> Run:
+    return _cpu.Forward(problem, summation(problem), dtype.name, first, along_rows=True).run
 
 
 def _bind_implicit_gemm(problem: ConvProblem, dtype: np.dtype, first: bool) -> Run:
-    return _cpu.Forward(problem, summation(problem), dtype.name, first, False).run
+    return _cpu.Forward(problem, summation(problem), dtype.name, first).run
 
 
 def _bind_reference(problem: ConvProblem, dtype: np.dtype, first: bool) -> Run:
@@ -94,8 +112,9 @@ def _bind_reference(problem: ConvProblem, dtype: np.dtype, first: bool) -> Run:
     return run
 
 
-# Best first. Winograd, depthwise and image-filter kernels go before the matrix products that serve their problems now.
+# Best first. Winograd and depthwise kernels go before the matrix products that serve their problems now.
 FORWARD = (
+    Implementation("image_filter", _unless_image_filter, _bind_image_filter),
     Implementation("pointwise", _unless_pointwise, _bind_pointwise),
     Implementation("implicit_gemm", _never, _bind_implicit_gemm),
     Implementation("reference", _never, _bind_reference),

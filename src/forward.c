@@ -1,5 +1,6 @@
 /* Forward convolution: an implicit matrix product of input windows and packed filters, one region a task. */
 #include "float_mode.h"
+#include "image_filter.h"
 #include "pack.h"
 #include "strip.h"
 #include <string.h>
@@ -12,6 +13,7 @@ enum {
     STRIP = 1 << 20,    /* bytes of a staged strip, where more than one pixel has to fit */
     TASKS = 4,      /* a thread, for all to end together though one is interrupted; half, where each costs packing */
     ALIASED = 2048, /* pixels this many bytes apart share two of the first cache's sets */
+    VECTOR = 64,         /* bytes of the widest vector */
     HEADER = 64,    /* bytes at the start of scratch: which filters it holds packed */
     MOST_ROWS = 16, /* of any instruction set's tile */
     TOGETHER = 28,  /* pixels of the tiles that share a panel while it is in the first cache: 14 KB of windows */
@@ -26,7 +28,7 @@ static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 static const fc_gemm *arithmetic(const fc_forward *call) { return fc_arithmetic(call->kernels, call->x.dtype); }
 static int64_t panel_width(const fc_forward *call) { return 2 * arithmetic(call)->lanes; }
 static int64_t panels(const fc_forward *call) {
-    return parts_of(call->problem.f / call->problem.groups, panel_width(call));
+    return call->along_rows ? 1 : parts_of(call->problem.f / call->problem.groups, panel_width(call));
 }
 
 /* Terms of the longest block, and the number of blocks. */
@@ -51,6 +53,7 @@ static int readable_in_place(const fc_forward *call) {
 static int writable_in_place(const fc_forward *call) {
     const fc_problem *p = &call->problem;
     const int shared = call->channel_tasks > 1 && block_count(&call->sum) > 1;
+    if (call->along_rows) return p->f == 1;
     return !shared && !fc_is_half(call->y.dtype) && call->y.stride_w == p->f && (call->y.stride_c == 1 || p->f == 1);
 }
 
@@ -63,13 +66,14 @@ static void measure(fc_forward *call) {
     const int64_t size = arithmetic(call)->size;
     const int64_t rows = parts_of(strip_rows(call) * p->oh, call->row_tasks);
     const int64_t columns = parts_of(p->ow, call->column_tasks);
-    const int64_t width = parts_of(panels(call), call->channel_tasks) * panel_width(call);
+    const int64_t width = call->along_rows ? p->f : parts_of(panels(call), call->channel_tasks) * panel_width(call);
     const int64_t block = block_terms(sum) * width * size;
     call->pixels = rows * columns;
     call->in_place = writable_in_place(call);
     call->tasks = call->images * call->row_tasks * call->column_tasks * p->groups * call->channel_tasks;
     call->strip_row_bytes = call->strip_bytes = 0;
     if (!call->direct) fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
+    if (call->along_rows) call->strip_bytes += 2 * VECTOR; /* a row's last vectors reach past its end */
     call->blocks_at_once = least(block_count(sum), PACKED / block + (PACKED < block));
     call->table_bytes = aligned(MOST_TILES * MOST_ROWS * sum->block_runs * (int64_t)sizeof(void *));
     call->packed_bytes = aligned(call->blocks_at_once * block);
@@ -311,9 +315,11 @@ static void add_blocks(const work *k, int64_t first, int64_t count) {
                 fc_gemm_fn *const *kernels = vectors == 2 ? gemm->tile2 : gemm->tile1;
                 tile.filters = packed;
                 tile.filters_stride = vectors * gemm->lanes;
+                tile.filters_jump = b.length * tile.filters_stride;
                 if (unpacked(k, tile.columns)) {
                     tile.filters = k->filters + term * filter_row + f * size;
                     tile.filters_stride = call->problem.f;
+                    tile.filters_jump = call->sum.run_length * call->problem.f;
                 }
                 tile.runs = k->table;
                 tile.sums = sums + f * gemm->size;
@@ -377,6 +383,12 @@ void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
     }
     memset(k.zeros, 0, (size_t)(call->sum.chunk * size));
     k.view = call->direct ? fc_direct_view(call, k.region.group) : fc_stage_strip(call, &k.region, strip);
+
+    if (call->along_rows) {
+        fc_image_filter(call, &k.region, &k.view, k.table, k.packed, k.sums);
+        fc_float_mode_leave(callers);
+        return;
+    }
 
     /* Where all filters of these channels fit, they stay packed for this thread's next region of the same channels. */
     int64_t *const held = scratch;

@@ -10,6 +10,7 @@ typedef struct fc_tile {
     int64_t run_count, run_length;
     const void *filters;    /* [term][column]: the fewest whole vectors, 1 or 2, that hold the columns are read */
     int64_t filters_stride; /* elements from term to term */
+    int64_t filters_jump;   /* elements from the first term of a run to that of the next */
     void *sums;             /* the tile's first output; its pixels are sums_stride elements apart */
     int64_t sums_stride;
     int columns;

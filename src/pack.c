@@ -40,8 +40,8 @@ static void copy_8(const uint64_t *from, int64_t from_row, int64_t from_column, 
         for (int64_t c = 0; c < columns; c++) to[r * to_row + c * to_column] = from[r * from_row + c * from_column];
 }
 
-/* Copies a matrix of elements of `size` bytes between any two layouts, in blocks that stay in the first cache. */
-static void copy_matrix(int size, const char *from, int64_t from_row, int64_t from_column, int64_t rows,
+/* In blocks that stay in the first cache. */
+void fc_copy_matrix(int size, const char *from, int64_t from_row, int64_t from_column, int64_t rows,
                         int64_t columns, char *to, int64_t to_row, int64_t to_column) {
     for (int64_t c = 0; c < columns; c += BLOCK) {
         for (int64_t r = 0; r < rows; r += BLOCK) {
@@ -72,7 +72,7 @@ void fc_stage_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *from
             for (int64_t p = 0; p < pixels; p++)
                 memcpy((char *)to + p * pitch * size, source + p * stride_w * size, (size_t)(channels * size));
         else
-            copy_matrix(size, source, stride_w, stride_c, pixels, channels, to, pitch, 1);
+            fc_copy_matrix(size, source, stride_w, stride_c, pixels, channels, to, pitch, 1);
         return;
     }
     fc_convert_fn *widen = dtype == FC_F16 ? kernels->f16_to_f32 : kernels->bf16_to_f32;
@@ -97,7 +97,7 @@ void fc_store_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *sums
     const int size = fc_dtype_size(dtype);
     if (channels == 1) stride_c = 1;
     if (!fc_is_half(dtype)) {
-        copy_matrix(size, sums, channels, 1, pixels, channels, to, stride_w, stride_c);
+        fc_copy_matrix(size, sums, channels, 1, pixels, channels, to, stride_w, stride_c);
         return;
     }
     fc_convert_fn *narrow = dtype == FC_F16 ? kernels->f32_to_f16 : kernels->f32_to_bf16;

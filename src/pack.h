@@ -18,8 +18,12 @@ void fc_pack_panel(const fc_kernels *kernels, fc_dtype dtype, const void *filter
 void fc_stage_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t stride_w, int64_t stride_c,
                      int64_t pixels, int64_t channels, void *to, int64_t pitch);
 
-/* The way back: `pixels` rows of `channels` sums, dense, to elements of this dtype at any strides. */
+/* The way back: `channels` dense sums for each of `pixels` pixels, to elements of this dtype at any strides. */
 void fc_store_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *sums, int64_t pixels, int64_t channels,
                      void *to, int64_t stride_w, int64_t stride_c);
+
+/* Copies a matrix of elements of `size` bytes between any two layouts; strides count elements. */
+void fc_copy_matrix(int size, const char *from, int64_t from_row, int64_t from_column, int64_t rows, int64_t columns,
+                    char *to, int64_t to_row, int64_t to_column);
 
 #endif

@@ -1,0 +1,64 @@
+"""The command ``fastconv``."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+
+from fastconv import __version__
+
+
+def _parser() -> argparse.ArgumentParser:
+    from fastconv import filters
+    from fastconv._images import BORDERS
+
+    parser = argparse.ArgumentParser(
+        prog="fastconv", description="tf.nn.conv2d for NumPy arrays, without TensorFlow: shown on images."
+    )
+    parser.add_argument("--version", action="version", version=f"fastconv {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    demo = commands.add_parser("demo", help="run every kernel over a photograph; write a picture, print a table")
+    demo.add_argument("image", nargs="?", metavar="IMAGE", help="a photograph of yours (default: an astronaut)")
+
+    one = commands.add_parser("filter", help="run one kernel over an image")
+    one.add_argument("image", metavar="IMAGE")
+    one.add_argument("--kernel", required=True, metavar="NAME", help=", ".join(filters.NAMES))
+    one.add_argument("-o", "--output", required=True, metavar="OUT", help="the file to write")
+    one.add_argument(
+        "--border", default="zero", choices=sorted(BORDERS), help="what lies outside the image (default: zero)"
+    )
+
+    commands.add_parser("info", help="show how fastconv was built and what it uses here")
+    return parser
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Runs the command line; the exit status."""
+    from fastconv import _images
+
+    parsed = _parser().parse_args(arguments)
+    try:
+        if parsed.command == "info":
+            from fastconv import show_config
+
+            show_config()
+        elif parsed.command == "demo":
+            from fastconv import _demo
+
+            _demo.run(parsed.image)
+        else:
+            _filter(parsed.image, parsed.kernel, parsed.output, parsed.border)
+    except _images.ImageError as error:
+        print(f"fastconv: {error}", file=sys.stderr)
+        return 1
+    return 0
+
+
+def _filter(image: str, name: str, output: str, border: str) -> None:
+    from fastconv import _images, filters
+
+    if name not in filters.NAMES:
+        raise _images.ImageError(f"{name}: no such kernel; there are {', '.join(filters.NAMES)}")
+    pixels, opacity, white = _images.read(image)
+    _images.write(output, _images.apply(filters.kernel(name), pixels, border), opacity, white)
