@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 from fastconv import _cpu
@@ -35,6 +34,8 @@ def show_config(mode: str = "stdout") -> dict[str, Any] | None:
     >>> sorted(fastconv.show_config("dicts"))
     ['Build', 'Instruction sets', 'OpenMP', 'Threads', 'Version']
     """
+    import json  # here, for it costs the import of fastconv 3 ms
+
     from fastconv import __version__
 
     if mode not in ("stdout", "dicts"):

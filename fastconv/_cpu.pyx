@@ -69,11 +69,13 @@ cdef str _text(const char *bytes_):
     return (<bytes>bytes_).decode("ascii")
 
 
-def _choose():
-    """Sets the instruction set: the best that this CPU has, or the one that FASTCONV_ISA names."""
+def use_instruction_set(str wanted):
+    """Uses the instruction set of this name, or the best that this CPU has; for the import and for tests.
+
+    Not while calls run in other threads.
+    """
     global chosen
     cdef int i
-    wanted = os.environ.get("FASTCONV_ISA", "")
     for i in range(fc_kernels_count()):
         name = _text(fc_kernels_built(i).name)
         if fc_kernels_supported(i) and wanted in ("", name):
@@ -207,4 +209,4 @@ cdef bint evenly_spaced(const fc_tensor *x, const fc_problem *p) noexcept nogil:
     return x.stride_h == p.w * x.stride_w and x.stride_n == p.h * x.stride_h
 
 
-_choose()
+use_instruction_set(os.environ.get("FASTCONV_ISA", ""))

@@ -226,11 +226,18 @@ def plan_forward(
 ) -> Plan:
     """The plan for a call with these arguments, in the caller's spelling; equal calls get the same plan."""
     options = current.get()
+    # Lists do not hash; the tuples that take their place mean the same.
+    if type(strides) is list:
+        strides = tuple(strides)
+    if type(padding) is list:
+        padding = tuple([tuple(pair) if type(pair) is list else pair for pair in padding])
+    if type(dilations) is list:
+        dilations = tuple(dilations)
     spelling: tuple[Any, ...] = (strides, padding, data_format, dilations)
     key = (input.shape, filters.shape, input.dtype, spelling, options.precision, options.implementation)
     try:
         plan = _plans.get(key)
-    except TypeError:  # lists and arrays do not hash
+    except TypeError:  # arrays, and lists within tuples
         spelling = _hashable(spelling)
         key = (*key[:3], spelling, *key[4:])
         try:

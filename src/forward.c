@@ -13,7 +13,7 @@ enum {
     STRIP = 1 << 20,    /* bytes of a staged strip, where more than one pixel has to fit */
     TASKS = 4,      /* a thread, for all to end together though one is interrupted; half, where each costs packing */
     ALIASED = 2048, /* pixels this many bytes apart share two of the first cache's sets */
-    VECTOR = 64,         /* bytes of the widest vector */
+    VECTOR = 64,    /* bytes of the widest vector */
     HEADER = 64,    /* bytes at the start of scratch: which filters it holds packed */
     MOST_ROWS = 16, /* of any instruction set's tile */
     TOGETHER = 28,  /* pixels of the tiles that share a panel while it is in the first cache: 14 KB of windows */

@@ -41,8 +41,8 @@ static void copy_8(const uint64_t *from, int64_t from_row, int64_t from_column, 
 }
 
 /* In blocks that stay in the first cache. */
-void fc_copy_matrix(int size, const char *from, int64_t from_row, int64_t from_column, int64_t rows,
-                        int64_t columns, char *to, int64_t to_row, int64_t to_column) {
+void fc_copy_matrix(int size, const char *from, int64_t from_row, int64_t from_column, int64_t rows, int64_t columns,
+                    char *to, int64_t to_row, int64_t to_column) {
     for (int64_t c = 0; c < columns; c += BLOCK) {
         for (int64_t r = 0; r < rows; r += BLOCK) {
             const char *a = from + (r * from_row + c * from_column) * size;

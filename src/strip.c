@@ -46,10 +46,17 @@ static int64_t term_size(const fc_forward *call) { return fc_arithmetic(call->ke
 
 static int64_t pixel_pitch(const fc_problem *p) { return (group_channels(p) + 15) / 16 * 16 | 16; }
 
+/* Most cells of an image of `size` that `outputs` windows touch. */
+static int64_t lattice_most(int64_t outputs, int64_t taps, int64_t stride, int64_t dilation, int64_t size) {
+    const int64_t step = lattice_step(taps, stride, dilation);
+    const int64_t touched = ((outputs - 1) * stride + (taps - 1) * dilation) / step + 1;
+    const int64_t present = (size - 1) / step + 1;
+    return touched < present ? touched : present;
+}
+
 /* Rows are staged once for each tap, rather than once each, where dilated taps leave most rows between unused. */
 static int rows_by_tap(const fc_problem *p, int64_t rows) {
-    const int64_t step = lattice_step(p->kh, p->stride_h, p->dilation_h);
-    return ((rows - 1) * p->stride_h + (p->kh - 1) * p->dilation_h) / step + 1 > p->kh * rows;
+    return lattice_most(rows, p->kh, p->stride_h, p->dilation_h, p->h) > p->kh * rows;
 }
 
 fc_view fc_direct_view(const fc_forward *call, int64_t group) {
@@ -69,23 +76,14 @@ fc_view fc_direct_view(const fc_forward *call, int64_t group) {
 void fc_strip_size(const fc_forward *call, int64_t rows, int64_t columns, int64_t *row_bytes, int64_t *bytes) {
     const fc_problem *p = &call->problem;
     int64_t terms;
-    if (!call->sum.folded) {
-        const int64_t step = lattice_step(p->kw, p->stride_w, p->dilation_w);
-        const int64_t touched = ((columns - 1) * p->stride_w + (p->kw - 1) * p->dilation_w) / step + 1;
-        const int64_t present = (p->w - 1) / step + 1;
-        terms = (touched < present ? touched : present) * pixel_pitch(p);
-    } else if (gathered(p)) {
+    if (!call->sum.folded)
+        terms = lattice_most(columns, p->kw, p->stride_w, p->dilation_w, p->w) * pixel_pitch(p);
+    else if (gathered(p))
         terms = columns * p->kw * group_channels(p);
-    } else {
+    else
         terms = ((columns - 1) * p->stride_w + p->kw) * group_channels(p);
-    }
-    int64_t count = p->kh * rows;
-    if (!rows_by_tap(p, rows)) {
-        const int64_t step = lattice_step(p->kh, p->stride_h, p->dilation_h);
-        const int64_t touched = ((rows - 1) * p->stride_h + (p->kh - 1) * p->dilation_h) / step + 1;
-        const int64_t present = (p->h - 1) / step + 1;
-        count = touched < present ? touched : present;
-    }
+    const int64_t distinct = lattice_most(rows, p->kh, p->stride_h, p->dilation_h, p->h);
+    const int64_t count = distinct < p->kh * rows ? distinct : p->kh * rows;
     *row_bytes = (terms * term_size(call) + 63) / 64 * 64;
     *bytes = *row_bytes * count;
 }

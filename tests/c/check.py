@@ -1,0 +1,49 @@
+"""Builds and runs the test of the C side: natively, under sanitizers, or cross-compiled for AArch64 under QEMU."""
+
+from __future__ import annotations
+
+import argparse
+import glob
+import os
+import subprocess
+import sys
+import tempfile
+
+ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
+WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi", "-Werror"]
+COMMON = ["-std=gnu11", "-g", "-ffp-contract=off", "-I" + os.path.join(ROOT, "src"), *WARNINGS]
+VARIANTS = {
+    "native": (["cc", "-O3"], []),
+    "sanitize": (["gcc", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], []),
+    "aarch64": (["aarch64-linux-gnu-gcc", "-O3", "-static"], ["qemu-aarch64-static"]),
+}
+
+
+def check(variant: str, convolutions: int) -> str:
+    """What the test printed; CalledProcessError if it failed."""
+    compiler, runner = VARIANTS[variant]
+    sources = glob.glob(os.path.join(ROOT, "src", "*.c")) + glob.glob(os.path.join(ROOT, "src", "kernels", "*.c"))
+    with tempfile.TemporaryDirectory() as folder:
+        program = os.path.join(folder, "test_c")
+        test = os.path.join(ROOT, "tests", "c", "test_c.c")
+        subprocess.run([*compiler, *COMMON, test, *sources, "-o", program, "-lm"], check=True)
+        return subprocess.run(
+            [*runner, program, str(convolutions)], check=True, text=True, stdout=subprocess.PIPE
+        ).stdout
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("variant", choices=sorted(VARIANTS))
+    parser.add_argument("--convolutions", type=int, default=300, help="random convolutions for each instruction set")
+    arguments = parser.parse_args()
+    try:
+        print(check(arguments.variant, arguments.convolutions), end="")
+    except subprocess.CalledProcessError as error:
+        print(error.stdout or "", end="")
+        return 1
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
