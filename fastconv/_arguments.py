@@ -122,7 +122,7 @@ def _is_python(value: Any) -> bool:
     """Whether a nested list holds Python's own numbers, which have no width, and not NumPy's."""
     while isinstance(value, (list, tuple)) and value:
         value = value[0]
-    return isinstance(value, (list, tuple, int, float))
+    return isinstance(value, (list, tuple, int, float)) and not isinstance(value, np.generic)
 
 
 def _array(name: str, value: Any) -> np.ndarray:

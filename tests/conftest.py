@@ -1,0 +1,25 @@
+"""What every test file shares: instruction sets, and how hypothesis runs."""
+
+import os
+
+import pytest
+from hypothesis import HealthCheck, settings
+
+from fastconv import _cpu
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+settings.register_profile(
+    "fastconv", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+)
+settings.load_profile("fastconv")
+
+SUPPORTED = [name for name, supported in _cpu.instruction_sets().items() if supported]
+
+
+@pytest.fixture(params=SUPPORTED)
+def isa(request):
+    """Each instruction set of this CPU in turn."""
+    before = _cpu.instruction_set()
+    _cpu.use_instruction_set(request.param)
+    yield request.param
+    _cpu.use_instruction_set(before)

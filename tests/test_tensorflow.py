@@ -1,0 +1,24 @@
+"""Equality with TensorFlow in both of its modes, each in a process of its own, for a bad call may abort it."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+
+@pytest.mark.parametrize("onednn", ["0", "1"])
+def test_equals_tensorflow(onednn, monkeypatch):
+    monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
+    file = Path(__file__).with_name("tensorflow_mode.py")
+    done = subprocess.run(
+        [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(file)],
+        capture_output=True,
+        text=True,
+        cwd=file.parent,
+    )
+    assert done.returncode == 0, done.stdout[-6000:]
+    passed = re.search(r"(\d+) passed", done.stdout)
+    assert passed
+    assert int(passed[1]) > 500
