@@ -21,6 +21,7 @@ from fastconv._threads import threads_for
 # taps in one go, 128 x 9 terms and more, but 1x1 taps of small images in short blocks: to be as accurate takes 64 there.
 BLOCK_TERMS = 128
 POINTWISE_BLOCK_TERMS = 64
+SHORTEST_SPLIT = 16  # shorter sums of one channel gain nothing from blocks: most of their error is the last additions'
 
 # Below this many channels the taps of one filter row are summed as one run: shorter runs waste the kernel's time.
 FOLD_BELOW = 16
@@ -46,6 +47,10 @@ def summation(problem: ConvProblem) -> Summation:
     runs, length = (problem.kh, problem.kw * depth) if folded else (problem.kh * problem.kw, depth)
     terms = POINTWISE_BLOCK_TERMS if problem.kh * problem.kw == 1 else BLOCK_TERMS
     longest = terms * 3 // 2
+    if problem.c == 1 and runs * length > SHORTEST_SPLIT:
+        # TensorFlow sums these in another order, now a little better, now a little worse: two halves are better.
+        longest = min(longest, -(-runs // 2) * length)
+        terms = min(terms, longest)
     if runs * length <= longest:
         return Summation(folded, runs, length, runs, length)
     if length <= longest:
@@ -84,8 +89,8 @@ def _unless_image_filter(problem: ConvProblem, dtype: np.dtype, options: Options
         return "there are enough output channels to fill a vector"
     if problem.kw == 1 or problem.stride_w > 1 or problem.dilation_w > 1:
         return "the taps along the row are single, strided or dilated"
-    if problem.kh * problem.kw > BLOCK_TERMS:
-        return "the sum has several blocks"
+    if problem.kw > BLOCK_TERMS:
+        return "a filter row is longer than a block of the sum"
     if dtype.itemsize == 2:
         return "half precision is converted in the store"
     return None

@@ -11,7 +11,7 @@ typedef struct fc_forward {
     const fc_kernels *kernels;
     fc_tensor x, y; /* y: dense, NHWC or NCHW */
     const void *w;  /* [kh * kw * c / groups][f], dense, of x's dtype */
-    int along_rows; /* lanes hold neighbouring pixels, not channels: fc_image_filter; for 1 channel and 1 block only */
+    int along_rows; /* lanes hold neighbouring pixels, not channels: fc_image_filter; for 1 input channel only */
 
     /* how the work is split; set by fc_forward_split. Nothing here can change a bit of the result. */
     int direct;            /* filters' windows are read in place, from x itself; else x is staged by strips */

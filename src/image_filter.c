@@ -23,27 +23,33 @@ void fc_image_filter(const fc_forward *call, const fc_region *region, const fc_v
         int64_t first = 0, end = p->kh;
         while (first < end && top + first * p->dilation_h < 0) first++;
         while (first < end && top + (end - 1) * p->dilation_h >= p->h) end--;
-        const uintptr_t row = view->origin + (uintptr_t)(oy * view->row + first * view->tap_row);
         char *const out = (char *)sums + r * region->columns * size * (call->in_place ? 1 : p->f);
-        fc_tile tile = {.run_count = end - first,
-                        .run_length = p->kw,
+        fc_tile tile = {.run_length = p->kw,
                         .filters_stride = 1,
                         .filters_jump = view->tap_row / size,
                         .runs = table,
                         .sums_stride = region->columns,
                         .ahead = packed};
-        for (int64_t f = 0; f < p->f; f += gemm->rows) {
-            const int64_t count = least(gemm->rows, p->f - f);
-            for (int64_t i = 0; i < end - first; i++)
-                for (int64_t m = 0; m < count; m++)
-                    table[i * count + m] = filters + ((f + m) * terms + (first + i) * p->kw) * size;
-            for (int64_t c = 0; c < region->columns; c += width) {
-                tile.columns = (int)least(width, region->columns - c);
-                tile.filters = (const void *)(row + (uintptr_t)((region->column + c) * view->column));
-                tile.sums = out + (f * region->columns + c) * size;
-                (tile.columns > gemm->lanes ? gemm->tile2 : gemm->tile1)[count - 1](&tile);
+        int64_t b = first / call->sum.block_runs * call->sum.block_runs;
+        do {
+            const int64_t start = b > first ? b : first, stop = least(b + call->sum.block_runs, end);
+            const uintptr_t row = view->origin + (uintptr_t)(oy * view->row + start * view->tap_row);
+            tile.run_count = stop > start ? stop - start : 0;
+            for (int64_t f = 0; f < p->f; f += gemm->rows) {
+                const int64_t count = least(gemm->rows, p->f - f);
+                for (int64_t i = 0; i < tile.run_count; i++)
+                    for (int64_t m = 0; m < count; m++)
+                        table[i * count + m] = filters + ((f + m) * terms + (start + i) * p->kw) * size;
+                for (int64_t c = 0; c < region->columns; c += width) {
+                    tile.columns = (int)least(width, region->columns - c);
+                    tile.filters = (const void *)(row + (uintptr_t)((region->column + c) * view->column));
+                    tile.sums = out + (f * region->columns + c) * size;
+                    (tile.columns > gemm->lanes ? gemm->tile2 : gemm->tile1)[count - 1](&tile);
+                }
             }
-        }
+            tile.accumulate = 1;
+            b += call->sum.block_runs;
+        } while (b < end);
         if (!call->in_place) {
             const int64_t at = region->image * y->stride_n + oy * y->stride_h + region->column * y->stride_w;
             fc_copy_matrix(gemm->size, out, 1, region->columns, region->columns, p->f, (char *)y->data + at * size,

@@ -277,7 +277,7 @@ static int test_forward(const fc_kernels *kernels) {
     call.sum = any_sum(p);
     call.along_rows = p->c == 1 && p->f < 16 && call.sum.folded && p->stride_w == 1 && p->dilation_w == 1 &&
                       !fc_is_half(dtype) && between(0, 3);
-    if (call.along_rows) call.sum.block_runs = p->kh, call.sum.chunk = call.sum.run_length;
+    if (call.along_rows) call.sum.chunk = call.sum.run_length;
 
     const int64_t depth = p->c / groups, width = p->f / groups;
     const int x_first = (int)between(0, 1), y_first = (int)between(0, 1);

@@ -1,0 +1,146 @@
+"""Bad input: a clear exception before anything is written, and no crash whatever the arguments."""
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from fastconv import nn, output_shape
+
+X, W = np.ones((1, 5, 5, 4), np.float32), np.ones((3, 3, 2, 4), np.float32)
+PAIRS = [[0, 0], [1, 1], [1, 1], [0, 0]]
+
+
+@pytest.mark.parametrize(
+    "arguments, error, message",
+    [
+        ((X, W, 0, "SAME"), ValueError, "strides: [0]: entries should be larger than 0"),
+        ((X, W, [1, 2, 1, 2], "SAME"), NotImplementedError, "strides: [1, 2, 1, 2] has an entry other than 1"),
+        ((X, W, [1, 2, 3], "SAME"), ValueError, "strides: should be of length 1, 2 or 4"),
+        ((X, W, "2", "SAME"), TypeError, "strides: expected an integer or a list of them, got '2'"),
+        ((X, W, 1j, "SAME"), TypeError, "strides: expected an integer"),
+        ((X, W, float("inf"), "SAME"), ValueError, "strides: inf is not an integer"),
+        ((X, W, 2**63, "SAME"), ValueError, "strides: 9223372036854775808 is out of range for an int32"),
+        ((X, W, 1, "same"), ValueError, "padding: 'same' is not one of 'SAME' and 'VALID'"),
+        ((X, W, 1, None), TypeError, "padding: expected"),
+        ((X, W, 1, np.ones((4, 2))), TypeError, "padding: expected"),
+        ((X, W, 1, PAIRS[:3]), ValueError, "padding: "),
+        ((X, W, 1, [[0, 0], [2**31, 1], [1, 1], [0, 0]]), ValueError, "padding: 2147483648 is out of range"),
+        ((X, W, 1, "SAME", "NCWH"), ValueError, "data_format: 'NCWH' is not one of 'NHWC' and 'NCHW'"),
+        ((X, W, 1, "SAME", 4), TypeError, "data_format: expected a string, got 4"),
+        ((X, W, 1, "SAME", "NHWC", -1), ValueError, "dilations: [-1]: entries should be larger than 0"),
+        (([[1, 2], [3]], W, 1, "SAME"), ValueError, "input: cannot be made an array"),
+        ((None, W, 1, "SAME"), TypeError, "input: dtype object is not one of float16, bfloat16, float32"),
+        ((X, None, 1, "SAME"), TypeError, "filters: dtype object does not go with an input of float32"),
+    ],
+)
+def test_messages_name_the_argument_and_its_value(arguments, error, message):
+    with pytest.raises(error) as caught:
+        nn.conv2d(*arguments)
+    assert message in str(caught.value)
+
+
+def test_out_is_checked_before_anything_is_written():
+    y = np.full((1, 5, 5, 4), 7, np.float32)
+    frozen = y.copy()
+    frozen.flags.writeable = False
+    shared = np.zeros(200, np.float32)
+    both = np.full((1, 5, 5, 4), 7, np.float32)
+    wrong = [
+        (y.tolist(), TypeError, "out: expected a NumPy array, got list"),
+        (y[:, :4], ValueError, r"out: has shape \(1, 4, 5, 4\), but the result has shape \(1, 5, 5, 4\)"),
+        (y.astype(np.float64), TypeError, "out: has dtype <f8, but the result has dtype <f4"),
+        (y.astype(">f4"), TypeError, "out: has dtype >f4"),
+        (np.asfortranarray(y), ValueError, "out: must be C-contiguous"),
+        (np.zeros((1, 5, 5, 8), np.float32)[..., ::2], ValueError, "out: must be C-contiguous"),
+        (frozen, ValueError, "out: is read-only"),
+    ]
+    for out, error, message in wrong:
+        with pytest.raises(error, match=message):
+            nn.conv2d(X, W, 1, "SAME", out=out)
+    with pytest.raises(ValueError, match="out: overlaps an input"):
+        nn.conv2d(both, W, 1, "SAME", out=both)
+    with pytest.raises(ValueError, match="out: overlaps an input"):
+        nn.conv2d(shared[:100].reshape(1, 5, 5, 4), W, 1, "SAME", out=shared[50:150].reshape(1, 5, 5, 4))
+    memory = np.ones(100, np.float32)
+    with pytest.raises(ValueError, match="out: overlaps an input"):
+        nn.conv2d(X, memory[:8].reshape(1, 1, 2, 4), 1, "SAME", out=memory.reshape(1, 5, 5, 4))
+    assert (memory == 1).all()
+    assert (y == 7).all()
+    assert (frozen == 7).all()
+    assert (both == 7).all()
+
+
+def test_sizes_that_overflow_are_an_error_before_any_allocation():
+    point = np.zeros((), np.float32)
+    vast = np.broadcast_to(point, (2**20, 2**20, 2**20, 1))
+    with pytest.raises(ValueError, match="too large for an array"):
+        nn.conv2d(vast, np.broadcast_to(point, (1, 1, 1, 2**10)), 1, "SAME")
+    with pytest.raises((ValueError, MemoryError)):
+        nn.conv2d(np.broadcast_to(point, (2**10, 2**20, 2**20, 1)), np.ones((1, 1, 1, 1), np.float32), 1, "SAME")
+    with pytest.raises((ValueError, MemoryError)):
+        nn.conv2d(X, W, 1, [[0, 0], [2**31 - 1, 0], [2**31 - 1, 0], [0, 0]])
+
+
+def test_huge_steps_and_pads_are_computed():
+    huge = 2**31 - 1
+    y = nn.conv2d(X, W, huge, "SAME")
+    assert y.shape == (1, 1, 1, 4)
+    y = nn.conv2d(X, W, 1, "SAME", dilations=huge)  # only the middle tap meets the image
+    assert (y == 2).all()
+    y = nn.conv2d(X, W, huge, [[0, 0], [huge, huge], [huge, huge], [0, 0]])
+    assert y.shape == (1, 3, 3, 4)
+    assert y[0, 1, 1, 0] == 18
+    assert y.sum() == 18 * 4
+    y = nn.conv2d(X[..., :1], W[:, :, :1, :1], (huge, 1), [[0, 0], [huge, huge], [1, 1], [0, 0]])
+    assert y.shape == (1, 3, 5, 1)
+    assert not y[0, [0, 2]].any()
+
+
+numbers = st.one_of(
+    st.integers(-2, 5), st.sampled_from([0, 2**31 - 1, 2**31, -(2**31), 2**63, 2**64, -(2**63), 10**30, 1.5, np.nan, True])
+)
+lists = st.one_of(numbers, st.lists(numbers, max_size=5), st.none(), st.text(max_size=3), st.lists(st.lists(numbers, max_size=3), max_size=5))
+shapes = st.lists(st.integers(0, 6), max_size=6).map(tuple)
+arrays = st.one_of(
+    st.builds(
+        lambda shape, dtype: np.ones(shape, dtype),
+        shapes,
+        st.sampled_from(["f4", "f8", "f2", "i4", "i8", "u1", "?", "O", "U3", "c8", ">f4", "M8[s]", "V4"]),
+    ),
+    lists,
+)
+formats = st.one_of(st.sampled_from(["NHWC", "NCHW", None]), st.text(max_size=4), st.integers())
+paddings = st.one_of(st.sampled_from(["SAME", "VALID"]), lists, arrays, st.lists(st.tuples(numbers, numbers), min_size=4, max_size=4))
+
+
+@given(arrays, arrays, lists, paddings, formats, lists)
+@settings(max_examples=600)
+def test_any_arguments_give_a_result_or_an_exception(x, w, strides, padding, data_format, dilations):
+    try:
+        y = nn.conv2d(x, w, strides, padding, data_format, dilations)
+    except (ValueError, TypeError, NotImplementedError, MemoryError) as error:
+        assert str(error)
+    else:
+        assert isinstance(y, np.ndarray)
+
+
+@given(
+    st.tuples(*[st.integers(1, 6)] * 4),
+    st.tuples(st.integers(0, 5), st.integers(0, 5), st.integers(0, 6), st.integers(0, 6)),
+    st.tuples(numbers, numbers),
+    st.one_of(st.sampled_from(["SAME", "VALID"]), st.tuples(*[st.integers(0, 9)] * 4)),
+    st.tuples(numbers, numbers),
+)
+@settings(max_examples=600)
+def test_any_geometry_gives_the_promised_shape_or_an_exception(shape, filters, strides, padding, dilations):
+    if not isinstance(padding, str):
+        padding = [(0, 0), padding[:2], padding[2:], (0, 0)]
+    x, w = np.ones(shape, np.float32), np.ones(filters, np.float32)
+    try:
+        want = output_shape(shape, filters, strides, padding, dilations=dilations)
+    except (ValueError, TypeError) as error:
+        with pytest.raises(type(error)):
+            nn.conv2d(x, w, strides, padding, dilations=dilations)
+        return
+    assert nn.conv2d(x, w, strides, padding, dilations=dilations).shape == want

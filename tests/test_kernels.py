@@ -1,0 +1,17 @@
+"""Every micro-kernel alone, on every instruction set: the C test, built with the C compiler at hand."""
+
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from conftest import SUPPORTED
+
+
+@pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")
+def test_every_kernel_with_odd_sizes_and_guards():
+    check = Path(__file__).parent / "c" / "check.py"
+    done = subprocess.run([sys.executable, str(check), "native"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert {line.split()[0] for line in done.stdout.splitlines()} == set(SUPPORTED)

@@ -1,0 +1,273 @@
+"""Options, threads, the environment, fork, and what the package says of itself."""
+
+import json
+import multiprocessing
+import os
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import numpy as np
+import pytest
+from conftest import SUPPORTED
+from problems import inputs, run_python
+
+import fastconv
+from fastconv import _cpu, _plan, _threads, nn, options
+from fastconv._problem import ConvProblem
+
+CASE = inputs(ConvProblem.parse("n2h40w40c32_k3x3f32_s1x1_d1x1_p1,1,1,1_g1"))
+
+
+def test_options_nest_and_are_restored():
+    outside = fastconv.get_num_threads()
+    with options(num_threads=3):
+        assert fastconv.get_num_threads() == 3
+        with options(precision="strict", num_threads=5) as inner:
+            assert inner.precision == "strict"
+            assert fastconv.get_num_threads() == 5
+        assert fastconv.get_num_threads() == 3
+        with pytest.raises(KeyError), options(num_threads=7):
+            raise KeyError
+        assert fastconv.get_num_threads() == 3
+    assert fastconv.get_num_threads() == outside
+
+
+def test_options_belong_to_one_thread():
+    seen = []
+    with options(num_threads=37):
+        thread = threading.Thread(target=lambda: seen.append(fastconv.get_num_threads()))
+        thread.start()
+        thread.join()
+    assert seen != [37]
+
+
+@pytest.mark.parametrize(
+    "arguments, error",
+    [
+        ({"precision": "exact"}, ValueError),
+        ({"implementation": "magic"}, ValueError),
+        ({"num_threads": 0}, ValueError),
+        ({"num_threads": 10**6}, ValueError),
+        ({"num_threads": 2.0}, TypeError),
+        ({"num_threads": True}, TypeError),
+    ],
+)
+def test_options_are_checked(arguments, error):
+    with pytest.raises(error, match=next(iter(arguments))), options(**arguments):
+        pass
+
+
+@pytest.mark.parametrize("precision", ["default", "fast", "strict"])
+def test_every_precision_computes(precision):
+    with options(implementation="reference"):
+        expected = nn.conv2d(*CASE)
+    with options(precision=precision):
+        np.testing.assert_allclose(nn.conv2d(*CASE), expected, atol=2e-4)
+
+
+def test_an_implementation_that_cannot_serve_says_why():
+    with pytest.raises(ValueError, match="'pointwise' refuses n2h40.*larger than 1x1"), options(implementation="pointwise"):
+        nn.conv2d(*CASE)
+
+
+def test_set_num_threads_is_process_wide():
+    try:
+        fastconv.set_num_threads(6)
+        assert fastconv.get_num_threads() == 6
+        seen = []
+        thread = threading.Thread(target=lambda: seen.append(fastconv.get_num_threads()))
+        thread.start()
+        thread.join()
+        assert seen == [6]
+    finally:
+        fastconv.set_num_threads(None)
+    for wrong, error in ((0, ValueError), ("2", TypeError), (1.0, TypeError)):
+        with pytest.raises(error, match="num_threads"):
+            fastconv.set_num_threads(wrong)
+
+
+def test_small_work_runs_on_one_thread_and_large_on_those_asked_for():
+    with options(num_threads=64):
+        assert _threads.threads_for(1000) == 1
+        assert _threads.threads_for(10**9) == 64
+        assert 1 < _threads.threads_for(3 * _threads.WORTH_A_THREAD) <= 3
+
+
+@pytest.mark.parametrize(
+    "environment, expected",
+    [
+        ({"FASTCONV_NUM_THREADS": "5", "OMP_NUM_THREADS": "3"}, 5),
+        ({"OMP_NUM_THREADS": "3"}, 3),
+        ({"OMP_NUM_THREADS": "7,2"}, 7),
+    ],
+)
+def test_the_environment_sets_the_number_of_threads(environment, expected):
+    done = run_python("import fastconv; print(fastconv.get_num_threads())", **environment)
+    assert done.stdout.strip() == str(expected), done.stderr
+
+
+def test_affinity_limits_the_number_of_threads():
+    if not hasattr(os, "sched_setaffinity"):
+        pytest.skip("this system has no CPU affinity")
+    code = "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
+    done = run_python(
+        code + "import fastconv; print(fastconv.get_num_threads())", FASTCONV_NUM_THREADS="", OMP_NUM_THREADS=""
+    )
+    assert done.stdout.strip() == "1", done.stderr
+
+
+def test_a_malformed_number_of_threads_is_a_warning():
+    done = run_python("import fastconv; print(fastconv.get_num_threads())", FASTCONV_NUM_THREADS="many")
+    assert int(done.stdout) >= 1
+    assert "FASTCONV_NUM_THREADS='many'" in done.stderr
+
+
+@pytest.mark.parametrize(
+    "line, files, quota",
+    [
+        ("0::/a/b", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 1.5),
+        ("0::/a", {"a/cpu.max": "max 100000"}, float("inf")),
+        ("3:cpu,cpuacct:/x", {"cpu,cpuacct/x/cpu.cfs_quota_us": "200000", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"}, 2),
+        ("3:cpu:/x", {"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"}, float("inf")),
+        ("5:memory:/x", {}, float("inf")),
+    ],
+)
+def test_control_groups_limit_the_number_of_threads(tmp_path, line, files, quota):
+    for name, text in files.items():
+        file = tmp_path / "root" / name
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_text(text + "\n")
+    (tmp_path / "membership").write_text(line + "\n")
+    assert _threads.cgroup_quota(str(tmp_path / "root"), str(tmp_path / "membership")) == quota
+    assert _threads.cgroup_quota(str(tmp_path), str(tmp_path / "none")) == float("inf")
+
+
+@pytest.mark.parametrize("name", SUPPORTED)
+def test_an_instruction_set_can_be_forced(name):
+    done = run_python("from fastconv import _cpu; print(_cpu.instruction_set())", FASTCONV_ISA=name)
+    assert done.stdout.strip() == name, done.stderr
+
+
+@pytest.mark.parametrize(
+    "variable, value, message",
+    [
+        ("FASTCONV_ISA", "mmx", "'mmx' is not an instruction set of this CPU"),
+        ("FASTCONV_VERBOSE", "loud", "'loud' is not 0, 1 or 2"),
+        ("FASTCONV_IMPLEMENTATION", "magic", "'magic' is not one of"),
+    ],
+)
+def test_a_wrong_environment_is_an_error_at_import(variable, value, message):
+    done = run_python("import fastconv", **{variable: value})
+    assert done.returncode != 0
+    assert "ImportError" in done.stderr
+    assert message in done.stderr
+
+
+def test_verbose_prints_a_line_for_each_call():
+    code = "import numpy as np, fastconv; fastconv.nn.conv2d(np.ones((1,8,8,4),'f'), np.ones((3,3,4,4),'f'), 1, 'SAME')"
+    one = run_python(code, FASTCONV_VERBOSE="1").stderr
+    assert "n1h8w8c4_k3x3f4_s1x1_d1x1_p1,1,1,1_g1 forward float32 NHWC implicit_gemm" in one
+    assert "1 threads" in one
+    assert one.count("\n") == 1
+    assert "not pointwise: the filter is larger than 1x1" in run_python(code, FASTCONV_VERBOSE="2").stderr
+
+
+def test_an_implementation_can_be_forced_by_the_environment():
+    done = run_python(
+        "import numpy as np, fastconv; fastconv.nn.conv2d(np.ones((1,8,8,4),'f'), np.ones((3,3,4,4),'f'), 1, 'SAME')",
+        FASTCONV_IMPLEMENTATION="reference",
+        FASTCONV_VERBOSE="1",
+    )
+    assert " reference " in done.stderr
+
+
+def _in_child(expected):
+    return nn.conv2d(*CASE).tobytes() == expected
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")
+def test_a_forked_child_computes_and_does_not_hang():
+    with options(num_threads=4):
+        expected = nn.conv2d(*CASE).tobytes()
+        with multiprocessing.get_context("fork").Pool(2) as pool:
+            assert pool.map_async(_in_child, [expected] * 4).get(timeout=60) == [True] * 4
+        assert nn.conv2d(*CASE).tobytes() == expected
+
+
+def test_threads_may_call_at_the_same_time():
+    expected = nn.conv2d(*CASE).tobytes()
+    wrong = []
+
+    def work():
+        for _ in range(20):
+            if nn.conv2d(*CASE).tobytes() != expected:
+                wrong.append(1)
+
+    threads = [threading.Thread(target=work) for _ in range(6)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+def test_plans_are_cached_by_what_a_call_means():
+    x, w = np.ones((1, 9, 9, 2), np.float32), np.ones((3, 3, 2, 2), np.float32)
+    _plan._plans.clear()
+    first = _plan.plan_forward(x, w, [1, 2, 2, 1], "SAME", "NHWC", None)
+    assert _plan.plan_forward(x, w, (1, 2, 2, 1), "SAME", "NHWC", None) is first
+    assert _plan.plan_forward(x, w, np.array([1, 2, 2, 1]), "SAME", "NHWC", None) is first
+    assert _plan.plan_forward(x, w, [1, 1, 2, 1], "SAME", "NHWC", None) is not first
+    with options(implementation="implicit_gemm"):
+        assert _plan.plan_forward(x, w, [1, 2, 2, 1], "SAME", "NHWC", None) is not first
+    for size in range(_plan._MOST_PLANS + 10):
+        _plan.plan_forward(np.empty((size, 3, 3, 2), np.float32), w, 1, "SAME", "NHWC", None)
+    assert len(_plan._plans) <= _plan._MOST_PLANS
+
+
+def test_config_tells_how_it_was_built(capsys):
+    config = fastconv.show_config("dicts")
+    assert config["Version"] == fastconv.__version__
+    assert config["Instruction sets"]["in use"] == _cpu.instruction_set()
+    assert set(config["Instruction sets"]["supported"]) <= set(config["Instruction sets"]["built"])
+    assert "-ffp-contract=off" in config["Build"]["flags"]
+    assert config["Threads"] == fastconv.get_num_threads()
+    assert fastconv.show_config() is None
+    assert json.loads(capsys.readouterr().out) == config
+    with pytest.raises(ValueError, match="mode"):
+        fastconv.show_config("yaml")
+
+
+def test_nothing_but_numpy_is_imported():
+    done = run_python(
+        "import sys; before = set(sys.modules)\n"
+        "import fastconv\n"
+        "print(*{name.split('.')[0] for name in set(sys.modules) - before} - set(sys.stdlib_module_names))"
+    )
+    others = {name for name in done.stdout.split() if "cython" not in name}  # Cython's own records of its types
+    assert others == {"fastconv", "numpy"}, done.stderr
+
+
+def test_an_unbuilt_tree_stands_back_or_says_what_to_run(tmp_path):
+    source = Path(fastconv.__file__).parent
+    tree = tmp_path / "checkout" / "fastconv"
+    for file in source.rglob("*.py"):
+        copy = tree / file.relative_to(source)
+        copy.parent.mkdir(parents=True, exist_ok=True)
+        copy.write_bytes(file.read_bytes())
+    code = "import fastconv, fastconv.nn; print(fastconv._cpu.__file__, fastconv.nn.__file__, fastconv.__version__)"
+    used = subprocess.run(
+        [sys.executable, "-c", code], cwd=tree.parent, capture_output=True, text=True,
+        env={**os.environ, "PYTHONPATH": str(source.parent)},
+    )  # fmt: skip
+    assert used.stdout.split() == [_cpu.__file__, nn.__file__, fastconv.__version__], used.stderr
+    alone = subprocess.run(
+        [sys.executable, "-S", "-c", "import sys; sys.path.append(sys.argv[1]); import fastconv", str(Path(np.__file__).parents[1])],
+        cwd=tree.parent, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""},
+    )  # fmt: skip
+    if _cpu.__file__.startswith(str(Path(np.__file__).parents[1])):
+        return  # fastconv is installed beside NumPy, so it was found
+    assert "not built. Run 'pip install .'" in alone.stderr
