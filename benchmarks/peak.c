@@ -55,7 +55,8 @@ double copy_bandwidth(int threads) {
         for (int trial = 0; trial < 5; trial++) {
             const double start = seconds();
 #pragma omp parallel for num_threads(threads) schedule(static, 1)
-            for (int t = 0; t < threads; t++) memcpy(to + bytes / threads * t, from + bytes / threads * t, bytes / threads);
+            for (int t = 0; t < threads; t++)
+                memcpy(to + bytes / threads * t, from + bytes / threads * t, bytes / threads);
             const double rate = 2.0 * bytes / (seconds() - start); /* read and written */
             if (rate > best) best = rate;
         }

@@ -1,7 +1,7 @@
 """The libraries under comparison, each at its best: ``Peer(threads).prepare(problem, x, w)`` gives what to time.
 
-A prepared call returns its result, in the library's own array type and layout; ``prepare`` returns None where the library
-cannot compute the problem.
+A prepared call returns its result, in the library's own array type and layout; ``prepare`` returns None where the
+library cannot compute the problem.
 """
 
 from __future__ import annotations
@@ -152,9 +152,7 @@ class OnnxRuntime:
             [weights],
         )
         model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 13)], ir_version=8)
-        session = self.ort.InferenceSession(
-            model.SerializeToString(), self.options, providers=["CPUExecutionProvider"]
-        )
+        session = self.ort.InferenceSession(model.SerializeToString(), self.options, providers=["CPUExecutionProvider"])
         binding = session.io_binding()
         self.held = np.ascontiguousarray(x.transpose(0, 3, 1, 2)), np.empty((p.n, p.f, p.oh, p.ow), np.float32)
         binding.bind_ortvalue_input("x", self.ort.OrtValue.ortvalue_from_numpy(self.held[0]))
@@ -233,10 +231,14 @@ class Jax:
         jax = self.jax
         function = jax.jit(
             lambda image, weights: jax.lax.conv_general_dilated(
-                image, weights, (p.stride_h, p.stride_w), explicit_pads(p)[1:3],
-                rhs_dilation=(p.dilation_h, p.dilation_w), dimension_numbers=("NHWC", "HWIO", "NHWC"),
+                image,
+                weights,
+                (p.stride_h, p.stride_w),
+                explicit_pads(p)[1:3],
+                rhs_dilation=(p.dilation_h, p.dilation_w),
+                dimension_numbers=("NHWC", "HWIO", "NHWC"),
                 feature_group_count=p.groups,
-            )  # fmt: skip
+            )
         )
         image, weights = jax.numpy.asarray(x), jax.numpy.asarray(w)
         return lambda: function(image, weights).block_until_ready()

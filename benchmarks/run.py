@@ -1,7 +1,7 @@
 """Times layers with fastconv and its peers, one process a library, asked in turn.
 
-    python benchmarks/run.py --shapes resnet50 --shapes vgg16 --json results.json
-    python benchmarks/run.py n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1 --peers litert,torch --threads 1
+python benchmarks/run.py --shapes resnet50 --shapes vgg16 --json results.json
+python benchmarks/run.py n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1 --peers litert,torch --threads 1
 """
 
 from __future__ import annotations
@@ -127,7 +127,9 @@ def main() -> None:
             ratios.append(rivals[winner] / best["fastconv"])
             line += f"{ratios[-1]:7.2f}  {winner}"
         print(line, flush=True)
-    print(f"geometric mean: {100 * geometric_mean(percents):.1f} % of peak, {geometric_mean(ratios):.3f} of the best peer")
+    print(
+        f"geometric mean: {100 * geometric_mean(percents):.1f} % of peak, {geometric_mean(ratios):.3f} of the best peer"
+    )
     for worker in workers:
         worker.stop()
     if arguments.json:

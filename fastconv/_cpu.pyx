@@ -9,7 +9,6 @@ cimport cython
 cimport numpy as cnp
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int64_t
-from libc.stdlib cimport free
 
 cnp.import_array()
 
@@ -122,7 +121,7 @@ def behaved(input, filters):
     cdef int number = cnp.PyArray_TYPE(x)
     if number != cnp.PyArray_TYPE(w):
         return False
-    if number != cnp.NPY_FLOAT32 and number != cnp.NPY_FLOAT64 and number != cnp.NPY_FLOAT16 and number != cnp.NPY_INT32:
+    if number not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16, cnp.NPY_INT32):
         return False
     return bool(cnp.PyArray_ISBEHAVED_RO(x) and cnp.PyArray_ISBEHAVED_RO(w))
 

@@ -1,4 +1,4 @@
-"""``fastconv demo``: every kernel of ``fastconv.filters`` over a photograph, as one filter bank; a picture and a table."""
+"""``fastconv demo``: every kernel of ``fastconv.filters`` over a photograph; a picture and a table."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ def photograph() -> np.ndarray:
         from skimage import data
     except ImportError:
         raise _images.ImageError("the demo's photograph needs scikit-image: pip install 'fastconv[demo]'") from None
-    return data.astronaut().astype(np.float32)
+    return np.asarray(data.astronaut(), np.float32)  # type: ignore[no-untyped-call]
 
 
 def _best(call: Callable[[], object]) -> float:
@@ -96,9 +96,11 @@ def run(path: str | None = None, output: str = OUTPUT) -> None:
         line = f"{name:14s}{ours:8.2f}{np.abs(y - exact).max():15.2e}"
         if tensorflow:
             theirs = tensorflow(planes, weights)
-            difference = np.abs(theirs() - y).max()  # type: ignore[operator]
+            difference = np.abs(theirs() - y).max()
             agrees = difference <= _AGREEMENT * max(1.0, float(np.abs(exact).max()))
-            line += f"  {'agrees' if agrees else f'differs by {difference:.2e}'}, {_best(theirs) / ours:.1f} times as long"
+            line += (
+                f"  {'agrees' if agrees else f'differs by {difference:.2e}'}, {_best(theirs) / ours:.1f} times as long"
+            )
         print(line)
     if not tensorflow:
         print("TensorFlow is not installed: not compared")

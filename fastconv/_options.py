@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import contextlib
+import operator
 import os
 from collections.abc import Iterator
 from contextvars import ContextVar
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 PRECISIONS = ("default", "fast", "strict")
 
@@ -24,11 +25,11 @@ current: ContextVar[Options] = ContextVar(
 )
 
 
-def thread_count(name: str, value: object) -> int:
+def thread_count(name: str, value: Any) -> int:
     """A number of threads, checked."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
-    count = value.__index__()
+    count = operator.index(value)
     if not 1 <= count <= 1024:
         raise ValueError(f"{name}: {count} is not between 1 and 1024")
     return count

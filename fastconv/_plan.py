@@ -19,9 +19,11 @@ from fastconv._threads import threads_for
 # Terms of one block of a sum. Blocks keep the error down (it grows with the square root of a block's length) and a
 # block's panel of filters in the first cache. The bits of every result follow from these numbers. TensorFlow sums 3x3
 # taps in one go, 128 x 9 terms and more, but 1x1 taps of small images in short blocks: to be as accurate takes 64 there.
+# Sums of one channel it adds in another order, now a little better, now a little worse: halves are better. Of the
+# shortest of these most of the error is the last additions', and they gain nothing.
 BLOCK_TERMS = 128
 POINTWISE_BLOCK_TERMS = 64
-SHORTEST_SPLIT = 16  # shorter sums of one channel gain nothing from blocks: most of their error is the last additions'
+SHORTEST_SPLIT = 16
 
 # Below this many channels the taps of one filter row are summed as one run: shorter runs waste the kernel's time.
 FOLD_BELOW = 16
@@ -48,7 +50,6 @@ def summation(problem: ConvProblem) -> Summation:
     terms = POINTWISE_BLOCK_TERMS if problem.kh * problem.kw == 1 else BLOCK_TERMS
     longest = terms * 3 // 2
     if problem.c == 1 and runs * length > SHORTEST_SPLIT:
-        # TensorFlow sums these in another order, now a little better, now a little worse: two halves are better.
         longest = min(longest, -(-runs // 2) * length)
         terms = min(terms, longest)
     if runs * length <= longest:
@@ -138,7 +139,7 @@ def choose(
     problem: ConvProblem, dtype: np.dtype, options: Options
 ) -> tuple[Implementation, tuple[tuple[str, str], ...]]:
     """The first implementation that takes the problem, and the reasons of those that refused."""
-    refusals = []
+    refusals: list[tuple[str, str]] = []
     for entry in FORWARD:
         reason = entry.refuses(problem, dtype, options)
         if reason is None and options.implementation not in (None, entry.name):

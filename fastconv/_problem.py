@@ -89,9 +89,7 @@ class ConvProblem(NamedTuple):
         """
         found = _TOKEN.fullmatch(token)
         if found is None:
-            raise ValueError(
-                f"{token!r} is not a problem, such as 'n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1'"
-            )
+            raise ValueError(f"{token!r} is not a problem, such as 'n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1'")
         n, h, w, c, kh, kw, f, sh, sw, dh, dw, top, bottom, left, right, groups = map(int, found.groups())
         if groups < 1 or c % groups:
             raise ValueError(f"{token!r}: {c} channels do not divide into {groups} groups")
@@ -163,9 +161,7 @@ def conv_problem(
     ow, left, right = _output_size("width", w, kw, strides[1], dilations[1], columns, shapes)
     if n * oh * ow * f * _WIDEST > _MOST_BYTES or kh * kw * depth * f * _WIDEST > _MOST_BYTES:
         raise ValueError(f"input: the output's shape, {(n, oh, ow, f)}, is too large for an array ({shapes})")
-    problem = ConvProblem(
-        n, h, w, c, kh, kw, f, oh, ow, *strides, *dilations, top, bottom, left, right, groups
-    )
+    problem = ConvProblem(n, h, w, c, kh, kw, f, oh, ow, *strides, *dilations, top, bottom, left, right, groups)
     if problem.output_is_empty or problem.input_is_empty:
         return problem
     if kh * kw == 0:

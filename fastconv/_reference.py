@@ -35,10 +35,10 @@ def forward(problem: ConvProblem, x: np.ndarray, w: np.ndarray) -> np.ndarray:
     """
     wide = _wide(x.dtype)
     groups = problem.groups
-    image = padded(problem, x).astype(wide)
-    filters = w.astype(wide)
+    image: np.ndarray = padded(problem, x).astype(wide)
+    filters: np.ndarray = w.astype(wide)
     depth, width = problem.c // groups, problem.f // groups
-    y = np.zeros((problem.n, problem.oh, problem.ow, problem.f), wide)
+    y: np.ndarray = np.zeros((problem.n, problem.oh, problem.ow, problem.f), wide)
     for i in range(problem.kh):
         for j in range(problem.kw):
             rows, columns = window(problem, i, j)

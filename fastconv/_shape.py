@@ -53,7 +53,5 @@ def output_shape(
     """
     sizes = shape_of("input_shape", input_shape)
     stride_pair, pads, dilation_pair, first = geometry(strides, padding, data_format, dilations)
-    problem = conv_problem(
-        sizes, shape_of("filter_shape", filter_shape), stride_pair, pads, dilation_pair, first
-    )
+    problem = conv_problem(sizes, shape_of("filter_shape", filter_shape), stride_pair, pads, dilation_pair, first)
     return array_shape(problem, sizes, first)

@@ -9,9 +9,9 @@ import warnings
 
 from fastconv._options import current, thread_count
 
-# Waking a second thread costs about as long as this many multiply-adds take on one
-# (benchmarks/README.md tells how it was measured); each further thread needs as many again.
-WORTH_A_THREAD = 500_000
+# Starting a second thread that still waits for work costs about as long as this many multiply-adds take on one
+# (benchmarks/break_even.py); each further thread needs as many again.
+WORTH_A_THREAD = 100_000
 
 _chosen: int | None = None
 _team_started = False  # whether OpenMP has threads, which a forked child would wait for in vain

@@ -78,7 +78,9 @@ def test_halves_accumulate_in_float32_and_round_once():
     weights = np.array([1.5, -1.5], np.float16).reshape(1, 1, 2, 1)
     assert nn.conv2d(big, weights, 1, "VALID").item() == 0
     assert nn.conv2d(big, abs(weights), 1, "VALID").item() == np.inf
-    tiny = nn.conv2d(np.full((1, 1, 1, 1), 2.0**-14, np.float16), np.full((1, 1, 1, 1), 2.0**-10, np.float16), 1, "SAME")
+    tiny = nn.conv2d(
+        np.full((1, 1, 1, 1), 2.0**-14, np.float16), np.full((1, 1, 1, 1), 2.0**-10, np.float16), 1, "SAME"
+    )
     assert tiny.item() == 2.0**-24  # a subnormal result is kept
 
 
@@ -124,7 +126,13 @@ def test_every_spelling_of_padding_means_the_same():
     case = inputs(ConvProblem.parse("n1h11w12c3_k3x3f4_s1x1_d1x1_p0,0,0,0_g1"))
     same = nn.conv2d(case.input, case.filters, 1, "SAME").tobytes()
     pads = [[0, 0], [1, 1], [1, 1], [0, 0]]
-    for value in (pads, tuple(map(tuple, pads)), np.array(pads), np.array(pads, np.uint8), [(0, 0), [1, 1], (1, 1), [0, 0]]):
+    for value in (
+        pads,
+        tuple(map(tuple, pads)),
+        np.array(pads),
+        np.array(pads, np.uint8),
+        [(0, 0), [1, 1], (1, 1), [0, 0]],
+    ):
         assert nn.conv2d(case.input, case.filters, 1, value).tobytes() == same
     assert nn.conv2d(case.input, case.filters, 1, "SAME", None).tobytes() == same
 

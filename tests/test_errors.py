@@ -98,9 +98,16 @@ def test_huge_steps_and_pads_are_computed():
 
 
 numbers = st.one_of(
-    st.integers(-2, 5), st.sampled_from([0, 2**31 - 1, 2**31, -(2**31), 2**63, 2**64, -(2**63), 10**30, 1.5, np.nan, True])
+    st.integers(-2, 5),
+    st.sampled_from([0, 2**31 - 1, 2**31, -(2**31), 2**63, 2**64, -(2**63), 10**30, 1.5, np.nan, True]),
 )
-lists = st.one_of(numbers, st.lists(numbers, max_size=5), st.none(), st.text(max_size=3), st.lists(st.lists(numbers, max_size=3), max_size=5))
+lists = st.one_of(
+    numbers,
+    st.lists(numbers, max_size=5),
+    st.none(),
+    st.text(max_size=3),
+    st.lists(st.lists(numbers, max_size=3), max_size=5),
+)
 shapes = st.lists(st.integers(0, 6), max_size=6).map(tuple)
 arrays = st.one_of(
     st.builds(
@@ -111,7 +118,9 @@ arrays = st.one_of(
     lists,
 )
 formats = st.one_of(st.sampled_from(["NHWC", "NCHW", None]), st.text(max_size=4), st.integers())
-paddings = st.one_of(st.sampled_from(["SAME", "VALID"]), lists, arrays, st.lists(st.tuples(numbers, numbers), min_size=4, max_size=4))
+paddings = st.one_of(
+    st.sampled_from(["SAME", "VALID"]), lists, arrays, st.lists(st.tuples(numbers, numbers), min_size=4, max_size=4)
+)
 
 
 @given(arrays, arrays, lists, paddings, formats, lists)

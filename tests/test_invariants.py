@@ -152,7 +152,10 @@ def test_bad_numbers_stay_within_their_windows(isa, token, dtype, bad):
 def test_an_outlier_does_not_reach_its_neighbours(isa):
     """A raster with a nodata value of -3.4e38 and NaN among ordinary pixels."""
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((1, 40, 40, 32)).astype(np.float32), rng.standard_normal((3, 3, 32, 32)).astype(np.float32)
+    x, w = (
+        rng.standard_normal((1, 40, 40, 32)).astype(np.float32),
+        rng.standard_normal((3, 3, 32, 32)).astype(np.float32),
+    )
     clean = nn.conv2d(x, w, 1, "SAME")
     x[0, 10, 10], x[0, 30, 20] = -3.4e38, np.nan
     y = nn.conv2d(x, w, 1, "SAME")

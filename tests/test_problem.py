@@ -77,7 +77,9 @@ def test_text_form_is_inverted_by_parse(shape, filters, steps, pads, groups):
     assert " " not in str(problem)
 
 
-@pytest.mark.parametrize("token", ["", "n1", "n1h1w1c1", "n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1_g1", "n1h5w5c3_k3x3f4_s1x1_d1x1_p1,1,1,1_g2"])
+@pytest.mark.parametrize(
+    "token", ["", "n1", "n1h1w1c1", "n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1_g1", "n1h5w5c3_k3x3f4_s1x1_d1x1_p1,1,1,1_g2"]
+)
 def test_malformed_text_is_refused(token):
     with pytest.raises(ValueError):
         ConvProblem.parse(token)
@@ -111,9 +113,17 @@ def test_sizes_count_the_windows_that_fit():
         ((1, 5, 5, 2), (1, 3, 3, 2, 4), "filters: must be 4-dimensional"),
         ((1, 5, 5, 2), (3, 3, 0, 4), "filters: the filter depth, 0, must be greater than 0"),
         ((1, 5, 5, 3), (3, 3, 2, 4), "filters: the input depth, 3, must be evenly divisible by the filter depth, 2"),
-        ((1, 5, 5, 6), (3, 3, 2, 4), "filters: the output depth, 4, must be evenly divisible by the number of groups, 3"),
+        (
+            (1, 5, 5, 6),
+            (3, 3, 2, 4),
+            "filters: the output depth, 4, must be evenly divisible by the number of groups, 3",
+        ),
         ((1, 5, 5, 2), (0, 3, 2, 4), "filters: must not have zero elements"),
-        ((1, 2, 5, 2), (3, 3, 2, 4), "filters: computed output size would be negative: the filter's height of 3 exceeds"),
+        (
+            (1, 2, 5, 2),
+            (3, 3, 2, 4),
+            "filters: computed output size would be negative: the filter's height of 3 exceeds",
+        ),
         ((1, 5, 2, 2), (3, 3, 2, 4), "the filter's width of 3 exceeds the input's width of 2"),
         ((2**40, 2**20, 2**20, 2), (3, 3, 2, 4), "too large for an array"),
         ((1, 5, 5, 2), (3, 3, 2, 2**62), "too large for an array"),

@@ -68,7 +68,10 @@ def test_every_precision_computes(precision):
 
 
 def test_an_implementation_that_cannot_serve_says_why():
-    with pytest.raises(ValueError, match="'pointwise' refuses n2h40.*larger than 1x1"), options(implementation="pointwise"):
+    with (
+        pytest.raises(ValueError, match="'pointwise' refuses n2h40.*larger than 1x1"),
+        options(implementation="pointwise"),
+    ):
         nn.conv2d(*CASE)
 
 
@@ -129,7 +132,11 @@ def test_a_malformed_number_of_threads_is_a_warning():
     [
         ("0::/a/b", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 1.5),
         ("0::/a", {"a/cpu.max": "max 100000"}, float("inf")),
-        ("3:cpu,cpuacct:/x", {"cpu,cpuacct/x/cpu.cfs_quota_us": "200000", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"}, 2),
+        (
+            "3:cpu,cpuacct:/x",
+            {"cpu,cpuacct/x/cpu.cfs_quota_us": "200000", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"},
+            2,
+        ),
         ("3:cpu:/x", {"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"}, float("inf")),
         ("5:memory:/x", {}, float("inf")),
     ],
@@ -264,10 +271,11 @@ def test_an_unbuilt_tree_stands_back_or_says_what_to_run(tmp_path):
         env={**os.environ, "PYTHONPATH": str(source.parent)},
     )  # fmt: skip
     assert used.stdout.split() == [_cpu.__file__, nn.__file__, fastconv.__version__], used.stderr
+    numpys = str(Path(np.__file__).parents[1])
     alone = subprocess.run(
-        [sys.executable, "-S", "-c", "import sys; sys.path.append(sys.argv[1]); import fastconv", str(Path(np.__file__).parents[1])],
+        [sys.executable, "-S", "-c", "import sys; sys.path.append(sys.argv[1]); import fastconv", numpys],
         cwd=tree.parent, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""},
     )  # fmt: skip
-    if _cpu.__file__.startswith(str(Path(np.__file__).parents[1])):
+    if _cpu.__file__.startswith(numpys):
         return  # fastconv is installed beside NumPy, so it was found
     assert "not built. Run 'pip install .'" in alone.stderr

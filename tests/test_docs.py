@@ -1,0 +1,64 @@
+"""What the documentation shows runs as shown, and every public name is documented."""
+
+import doctest
+import inspect
+import re
+from pathlib import Path
+
+import pytest
+
+import fastconv
+from fastconv import _config, _options, _problem, _shape, _threads, filters
+from fastconv.nn import conv
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.mark.parametrize("module", [conv, filters, _config, _options, _problem, _shape, _threads])
+def test_docstring_examples(module):
+    result = doctest.testmod(module)
+    assert result.attempted
+    assert not result.failed
+
+
+def test_readme_examples():
+    blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
+    assert blocks
+    for block in blocks:
+        exec(compile(block, "README.md", "exec"), {})
+
+
+PUBLIC = [
+    (f"{module.__name__}.{name}", getattr(module, name))
+    for module in (fastconv, fastconv.nn)
+    for name in module.__all__
+    if inspect.isfunction(getattr(module, name))
+]
+
+
+@pytest.mark.parametrize("name, function", PUBLIC)
+def test_public_functions_have_numpydoc(name, function):
+    text = inspect.getdoc(function)
+    for parameter in inspect.signature(function).parameters:
+        assert re.search(rf"^(\w+, )*{parameter}(, \w+)*( :|$)", text, re.M), f"{name}: {parameter}"
+    for section in ("Parameters", "Raises", "Examples"):
+        if section == "Parameters" and not inspect.signature(function).parameters:
+            continue
+        if section == "Raises" and name.endswith("get_num_threads"):
+            continue
+        assert f"{section}\n---" in text, f"{name}: {section}"
+
+
+def test_files_stay_readable():
+    """One sentence at the top, and no file over about 500 lines."""
+    files = [
+        path
+        for folder in ("fastconv", "src", "tests", "benchmarks")
+        for pattern in ("*.py", "*.pyx", "*.c", "*.h", "*.inc")
+        for path in (ROOT / folder).rglob(pattern)
+    ]
+    assert len(files) > 40
+    for path in files:
+        text = path.read_text()
+        assert text.count("\n") <= 500, path
+        assert re.match(r'(# cython.*\n)?("""|/\*)', text), path
