@@ -24,7 +24,18 @@ def best(threads: int, x: np.ndarray, w: np.ndarray) -> float:
 def main() -> None:
     _threads.WORTH_A_THREAD = 1
     print(f"{'multiply-adds':>14s}{'one thread':>12s}{'two':>8s} microseconds")
-    for channels, size in ((8, 8), (8, 12), (16, 8), (16, 12), (16, 16), (16, 24), (32, 16), (32, 24), (32, 32), (64, 32)):
+    for channels, size in (
+        (8, 8),
+        (8, 12),
+        (16, 8),
+        (16, 12),
+        (16, 16),
+        (16, 24),
+        (32, 16),
+        (32, 24),
+        (32, 32),
+        (64, 32),
+    ):
         x = np.ones((1, size, size, channels), np.float32)
         w = np.ones((3, 3, channels, channels), np.float32)
         times = {1: float("inf"), 2: float("inf")}

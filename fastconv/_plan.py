@@ -18,9 +18,9 @@ from fastconv._threads import threads_for
 
 # Terms of one block of a sum. Blocks keep the error down (it grows with the square root of a block's length) and a
 # block's panel of filters in the first cache. The bits of every result follow from these numbers. TensorFlow sums 3x3
-# taps in one go, 128 x 9 terms and more, but 1x1 taps of small images in short blocks: to be as accurate takes 64 there.
-# Sums of one channel it adds in another order, now a little better, now a little worse: halves are better. Of the
-# shortest of these most of the error is the last additions', and they gain nothing.
+# taps in one go, 128 x 9 terms and more, but 1x1 taps of small images in short blocks: to be as accurate takes 64
+# there. Sums of one channel it adds in another order, now a little better, now a little worse: halves are better. Of
+# the shortest of these most of the error is the last additions', and they gain nothing.
 BLOCK_TERMS = 128
 POINTWISE_BLOCK_TERMS = 64
 SHORTEST_SPLIT = 16
