@@ -23,7 +23,7 @@ def photograph() -> np.ndarray:
         from skimage import data
     except ImportError:
         raise _images.ImageError("the demo's photograph needs scikit-image: pip install 'fastconv[demo]'") from None
-    return np.asarray(data.astronaut(), np.float32)  # type: ignore[no-untyped-call]
+    return np.asarray(data.astronaut(), np.float32)
 
 
 def _best(call: Callable[[], object]) -> float:
