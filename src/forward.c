@@ -247,11 +247,12 @@ typedef struct work {
     int64_t sums_stride;
 } work;
 
-/* Whether tiles read a panel of this many columns where the caller has it. */
-static int unpacked(const work *k, int64_t columns) {
-    const fc_forward *call = k->call;
+/* Whether tiles read a panel of this many columns where the caller has it. The same for all regions of a call, though
+ * one may have a tile less than another: a thread keeps what it packed from region to region. */
+static int unpacked(const fc_forward *call, int64_t columns) {
     const fc_gemm *gemm = arithmetic(call);
-    return k->tiles <= gemm->unpacked_tiles && columns % gemm->lanes == 0 && !fc_is_half(call->x.dtype);
+    return parts_of(call->pixels, gemm->rows) <= gemm->unpacked_tiles && columns % gemm->lanes == 0 &&
+           !fc_is_half(call->x.dtype);
 }
 
 /* The filters of blocks first to first + count - 1, packed [block][panel][term][column]. */
@@ -267,7 +268,7 @@ static void pack_blocks(const work *k, int64_t first, int64_t count) {
         for (int64_t f = 0; f < k->region.channels; f += k->width, to += terms * k->width * gemm->size) {
             const int columns = (int)least(k->width, k->region.channels - f);
             const int width = columns > gemm->lanes ? 2 * gemm->lanes : gemm->lanes;
-            if (!unpacked(k, columns))
+            if (!unpacked(call, columns))
                 fc_pack_panel(call->kernels, call->x.dtype, from + f * size, call->problem.f, terms, columns, width,
                               to);
         }
@@ -316,7 +317,7 @@ static void add_blocks(const work *k, int64_t first, int64_t count) {
                 tile.filters = packed;
                 tile.filters_stride = vectors * gemm->lanes;
                 tile.filters_jump = b.length * tile.filters_stride;
-                if (unpacked(k, tile.columns)) {
+                if (unpacked(call, tile.columns)) {
                     tile.filters = k->filters + term * filter_row + f * size;
                     tile.filters_stride = call->problem.f;
                     tile.filters_jump = call->sum.run_length * call->problem.f;

@@ -294,11 +294,18 @@ static int test_forward(const fc_kernels *kernels) {
     for (int threads = 1; threads <= 9; threads += 4) {
         memset(y.data, 0x77, y.size);
         fc_forward_split(&call, threads);
-        unsigned char *base = aligned_alloc(64, (size_t)(call.scratch_bytes + 63) / 64 * 64);
-        if (!base) exit(2);
-        fc_forward_begin(base);
-        for (int64_t t = call.tasks - 1; t >= 0; t--) fc_forward_task(&call, t, base);
-        free(base);
+        unsigned char *scratch[2]; /* of two threads, which take the tasks as it happens */
+        for (int i = 0; i < 2; i++) {
+            scratch[i] = aligned_alloc(64, (size_t)(call.scratch_bytes + 63) / 64 * 64);
+            if (!scratch[i]) exit(2);
+            memset(scratch[i], 0x5a, (size_t)call.scratch_bytes);
+            fc_forward_begin(scratch[i]);
+        }
+        const int64_t start = between(0, call.tasks - 1);
+        for (int64_t t = 0; t < call.tasks; t++)
+            fc_forward_task(&call, (start + t) % call.tasks, scratch[between(0, 1)]);
+        free(scratch[0]);
+        free(scratch[1]);
         if (threads == 1)
             memcpy(first_y.data, y.data, y.size);
         else if (memcmp(first_y.data, y.data, y.size))
