@@ -13,8 +13,9 @@ from setuptools.command.build_ext import build_ext
 
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # x86-64-v2 is what every wheel may assume; the kernels for more are chosen at run time. Contraction is off because the
-# bits of a sum follow from where its fused multiply-adds are written, and from nothing else.
-FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fvisibility=hidden"]
+# bits of a sum follow from where its fused multiply-adds are written, and from nothing else. Addresses outside an image
+# are computed, though never read, and may wrap.
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fwrapv", "-fvisibility=hidden"]
 if sysconfig.get_platform().endswith("x86_64"):
     FLAGS.append("-march=x86-64-v2")
 LIMITED = [] if FREE_THREADED else [("Py_LIMITED_API", "0x030B0000")]
@@ -40,7 +41,7 @@ class BuildExt(build_ext):
                 source = os.path.join(folder, "probe.c")
                 with open(source, "w") as file:
                     file.write(program)
-                command = [*self.compiler.compiler_so[:1], source, "-o", os.path.join(folder, "probe"), *flags]
+                command = [*self.compiler.compiler_so, source, "-o", os.path.join(folder, "probe"), *flags]
                 try:
                     subprocess.run(command, check=True, capture_output=True)
                 except (OSError, subprocess.CalledProcessError):

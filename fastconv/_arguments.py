@@ -9,7 +9,6 @@ from typing import Any
 
 import numpy as np
 
-from fastconv import _cpu
 from fastconv._problem import Padding, Pair
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int32")
@@ -18,14 +17,17 @@ _LARGEST = 2**31 - 1
 
 def _integer(name: str, value: Any) -> int:
     """An integer within int32; floats are truncated and bools taken as integers, as in TensorFlow."""
-    if isinstance(value, (str, bytes)) or (isinstance(value, np.ndarray) and value.ndim > 0):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
-    try:
-        if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+    if isinstance(value, np.ndarray) and value.ndim == 0:
+        value = value.item()
+    if isinstance(value, (float, np.floating)):
+        if not math.isfinite(value):
             raise ValueError(f"{name}: {value!r} is not an integer")
         number = int(value)
-    except TypeError:
-        raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+    else:
+        try:
+            number = operator.index(value)
+        except TypeError:
+            raise TypeError(f"{name}: expected an integer, got {value!r}") from None
     if not -_LARGEST - 1 <= number <= _LARGEST:
         raise ValueError(f"{name}: {number} is out of range for an int32")
     return number
@@ -35,12 +37,12 @@ def channels_first(data_format: Any) -> bool:
     """Whether the layout is NCHW."""
     if isinstance(data_format, bytes):
         data_format = data_format.decode("ascii", "replace")
-    if data_format is None or data_format == "NHWC":
+    if data_format is None:
         return False
-    if data_format == "NCHW":
-        return True
     if not isinstance(data_format, str):
         raise TypeError(f"data_format: expected a string, got {data_format!r}")
+    if data_format in ("NHWC", "NCHW"):
+        return data_format == "NCHW"
     raise ValueError(f"data_format: {data_format!r} is not one of 'NHWC' and 'NCHW'")
 
 
@@ -126,21 +128,18 @@ def _is_python(value: Any) -> bool:
 
 
 def _array(name: str, value: Any) -> np.ndarray:
-    if isinstance(value, np.ndarray):
-        return np.asarray(value)
     try:
-        array = np.asarray(value)
+        return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: cannot be made an array: {error}") from None
-    if _is_python(value):
-        if array.dtype == np.float64:
-            return array.astype(np.float32)
-        if array.dtype.kind in "iu":
-            return _narrowed(name, array)
-    return array
 
 
 def _narrowed(name: str, array: np.ndarray) -> np.ndarray:
+    """Python's own numbers as TensorFlow takes them: float32, or int32 if they fit."""
+    if array.dtype == np.float64:
+        return array.astype(np.float32)
+    if array.dtype.kind not in "iu":
+        return array
     limits = np.iinfo(np.int32)
     if array.size and (array.min() < limits.min or array.max() > limits.max):
         raise ValueError(f"{name}: an integer in it is out of range for an int32")
@@ -168,9 +167,9 @@ def tensors(input: Any, filters: Any) -> tuple[np.ndarray, np.ndarray]:
     TypeError
         If the input's dtype is not supported, or the filters cannot be cast to it.
     """
-    if _cpu.behaved(input, filters):
-        return input, filters
     x, w = _array("input", input), _array("filters", filters)
+    if _is_python(input):
+        x = _narrowed("input", x)
     if x.dtype.name not in DTYPES:
         raise TypeError(
             f"input: dtype {x.dtype} is not one of {', '.join(DTYPES)}; convert it with astype"
@@ -183,12 +182,15 @@ def tensors(input: Any, filters: Any) -> tuple[np.ndarray, np.ndarray]:
                 f"filters: dtype {w.dtype} does not go with an input of {x.dtype}; convert it with astype"
                 f" (input shape {x.shape}, filter shape {w.shape})"
             )
-        w = _narrowed("filters", w) if target == np.int32 else w.astype(target)
+        if target == np.int32 and _is_python(filters):
+            w = _narrowed("filters", w)
+        with np.errstate(all="ignore"):  # what does not fit becomes infinite, or wraps, as in TensorFlow
+            w = w.astype(target)
     return _behaved(x), _behaved(w)
 
 
-def check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: tuple[np.ndarray, ...]) -> np.ndarray:
-    """``out`` itself, if a result of this shape and dtype may be written to it."""
+def check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: tuple[Any, ...]) -> None:
+    """Raises unless a result of this shape and dtype may be written to ``out``."""
     if not isinstance(out, np.ndarray):
         raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
     if out.shape != shape:
@@ -200,9 +202,8 @@ def check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: tupl
         raise ValueError("out: must be C-contiguous and aligned")
     if not flags.writeable:
         raise ValueError("out: is read-only")
-    if any(np.may_share_memory(out, array) for array in inputs):
+    if any(np.may_share_memory(out, np.asarray(array)) for array in inputs):
         raise ValueError("out: overlaps an input in memory")
-    return out
 
 
 def shape_of(name: str, value: Any) -> tuple[int, ...]:

@@ -17,7 +17,7 @@ class Forward:
         problem: ConvProblem,
         sum: tuple[bool, int, int, int, int],
         dtype: str,
-        first: bool,
+        channels_first: bool,
         one_row: bool = ...,
         along_rows: bool = ...,
     ) -> None: ...

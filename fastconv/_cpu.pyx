@@ -32,7 +32,7 @@ cdef extern from * nogil:
 
     /* Scratch is kept from call to call, for fresh pages cost more than small convolutions: one buffer, taken by one
      * call at a time; a call that finds it taken allocates its own. Its first 64 bytes hold its size. */
-    #define FC_MOST_KEPT ((size_t)256 << 20)
+    #define FC_MOST_KEPT ((size_t)64 << 20)
     static void *fc_kept_scratch;
 
     static void *fc_take_scratch(size_t bytes) {
@@ -136,11 +136,11 @@ cdef class Forward:
     cdef fc_problem problem
     cdef fc_sum sum
     cdef fc_dtype dtype
-    cdef bint first
+    cdef bint channels_first
     cdef bint one_row
     cdef bint along_rows
 
-    def __init__(self, problem, sum, str dtype, bint first, bint one_row=False,
+    def __init__(self, problem, sum, str dtype, bint channels_first, bint one_row=False,
                  bint along_rows=False):
         cdef fc_problem *p = &self.problem
         (p.n, p.h, p.w, p.c, p.kh, p.kw, p.f, p.oh, p.ow, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w,
@@ -149,19 +149,27 @@ cdef class Forward:
         self.dtype = {"float32": FC_F32, "float64": FC_F64, "int32": FC_I32, "float16": FC_F16, "bfloat16": FC_BF16}[
             dtype
         ]
-        self.first = first
+        self.channels_first = channels_first
         self.one_row = one_row
         self.along_rows = along_rows
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int threads):
-        """Computes y, a dense array, from behaved 4-D arrays x and w."""
+        """Computes y, a dense array, from behaved 4-D arrays x and w; x may have any number of images."""
         cdef fc_forward call
         cdef fc_problem *p = &call.problem
         cdef int64_t task
         cdef char *scratch
+        call.problem = self.problem
+        p.n = cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) == 4 else 0
+        # Shapes were read when the plan was looked up; another thread may have changed them since.
+        if not (
+            self.is_image(x, p.n, p.h, p.w, p.c)
+            and self.is_image(y, p.n, p.oh, p.ow, p.f)
+            and has_shape(w, p.kh, p.kw, p.c // p.groups, p.f)
+        ):
+            raise ValueError("input: an array changed its shape during the call")
         if not cnp.PyArray_IS_C_CONTIGUOUS(w):
             w = numpy.ascontiguousarray(w)
-        call.problem = self.problem
         call.sum = self.sum
         call.kernels = chosen
         call.along_rows = self.along_rows
@@ -171,29 +179,32 @@ cdef class Forward:
         if self.one_row and evenly_spaced(&call.x, p) and evenly_spaced(&call.y, p):
             p.w = p.ow = p.n * p.h * p.w
             p.n = p.h = p.oh = 1
-        with nogil:
-            fc_forward_split(&call, threads)
-            scratch = <char *>fc_take_scratch(<size_t>(threads * call.scratch_bytes))
-            if scratch != NULL:
-                for task in range(threads):
-                    fc_forward_begin(scratch + task * call.scratch_bytes)
-                if threads == 1:  # not a team of one, which may hang in a forked child
-                    for task in range(call.tasks):
-                        fc_forward_task(&call, task, scratch)
-                else:
-                    for task in prange(call.tasks, num_threads=threads, schedule="dynamic", chunksize=1):
-                        fc_forward_task(&call, task, scratch + threadid() * call.scratch_bytes)
-                fc_give_scratch(scratch)
+        fc_forward_split(&call, threads)
+        threads = <int>min(<int64_t>threads, call.tasks)
+        scratch = <char *>fc_take_scratch(<size_t>(threads * call.scratch_bytes))
         if scratch == NULL:
             raise MemoryError(f"no memory for {threads * call.scratch_bytes} bytes of scratch")
+        for task in range(threads):
+            fc_forward_begin(scratch + task * call.scratch_bytes)
+        with nogil:
+            if threads == 1:  # not a team of one, which may hang in a forked child
+                for task in range(call.tasks):
+                    fc_forward_task(&call, task, scratch)
+            else:
+                for task in prange(call.tasks, num_threads=threads, schedule="dynamic", chunksize=1):
+                    fc_forward_task(&call, task, scratch + threadid() * call.scratch_bytes)
+        fc_give_scratch(scratch)
+
+    cdef bint is_image(self, cnp.ndarray array, int64_t n, int64_t h, int64_t w, int64_t c):
+        return has_shape(array, n, c, h, w) if self.channels_first else has_shape(array, n, h, w, c)
 
     cdef fc_tensor tensor(self, cnp.ndarray array, int64_t h, int64_t w, int64_t c):
         """The array as C sees it; an axis of one cell has no stride of its own and gets a dense one."""
         cdef fc_tensor seen
         cdef cnp.npy_intp *steps = cnp.PyArray_STRIDES(array)
         cdef int64_t size = cnp.PyArray_ITEMSIZE(array)
-        cdef int axis_h = 2 if self.first else 1
-        cdef int axis_c = 1 if self.first else 3
+        cdef int axis_h = 2 if self.channels_first else 1
+        cdef int axis_c = 1 if self.channels_first else 3
         seen.data = cnp.PyArray_DATA(array)
         seen.dtype = self.dtype
         seen.stride_c = steps[axis_c] // size if c > 1 else 1
@@ -201,6 +212,11 @@ cdef class Forward:
         seen.stride_h = steps[axis_h] // size if h > 1 else w * seen.stride_w
         seen.stride_n = steps[0] // size if cnp.PyArray_DIM(array, 0) > 1 else h * seen.stride_h
         return seen
+
+
+cdef bint has_shape(cnp.ndarray array, int64_t a, int64_t b, int64_t c, int64_t d):
+    cdef cnp.npy_intp *sizes = cnp.PyArray_DIMS(array)
+    return cnp.PyArray_NDIM(array) == 4 and sizes[0] == a and sizes[1] == b and sizes[2] == c and sizes[3] == d
 
 
 cdef bint evenly_spaced(const fc_tensor *x, const fc_problem *p) noexcept nogil:

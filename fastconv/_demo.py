@@ -77,7 +77,8 @@ def _contact_sheet(image: np.ndarray, results: np.ndarray) -> np.ndarray:
 
 def run(path: str | None = None, output: str = OUTPUT) -> None:
     """Prints the table and writes the contact sheet."""
-    image = photograph() if path is None else _images.read(path)[0]
+    image, _, white = (photograph(), None, 255.0) if path is None else _images.read(path)
+    image *= np.float32(255 / white)
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))[..., np.newaxis]
     bank = filters.bank()
     results = nn.conv2d(planes, bank, 1, "SAME")

@@ -33,6 +33,8 @@ def read(path: str) -> tuple[np.ndarray, np.ndarray | None, float]:
         raise ImageError(f"{path}: no such file")
     try:
         with image_module.open(path) as image:
+            if image.mode == "F" or (image.mode == "I" and image.getextrema()[1] > 65535):
+                raise ImageError(f"{path}: pixels of more than 16 bits are not supported")
             if image.mode.startswith("I"):
                 pixels, white = np.asarray(image), 65535.0
             else:
@@ -40,7 +42,7 @@ def read(path: str) -> tuple[np.ndarray, np.ndarray | None, float]:
                 grey = image.mode in ("1", "L", "LA")
                 mode = ("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")
                 pixels, white = np.asarray(image.convert(mode)), 255.0
-    except OSError as error:
+    except (OSError, image_module.DecompressionBombError) as error:
         raise ImageError(f"{path}: cannot be read as an image ({error})") from None
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     opacity = None

@@ -35,10 +35,9 @@ def thread_count(name: str, value: Any) -> int:
     return count
 
 
-@contextlib.contextmanager
 def options(
     *, precision: str | None = None, implementation: str | None = None, num_threads: int | None = None
-) -> Iterator[Options]:
+) -> contextlib.AbstractContextManager[Options]:
     """Settings for the calls in a ``with`` block, in this thread or task only.
 
     Parameters
@@ -66,19 +65,24 @@ def options(
     >>> float(y[0, 0, 0, 0])
     9.0
     """
-    changed = current.get()
+    changes: dict[str, Any] = {}
     if precision is not None:
         if precision not in PRECISIONS:
             raise ValueError(f"precision: {precision!r} is not one of {', '.join(map(repr, PRECISIONS))}")
-        changed = changed._replace(precision=precision)
+        changes["precision"] = precision
     if implementation is not None:
         from fastconv._plan import check_implementation
 
-        changed = changed._replace(implementation=check_implementation(implementation))
+        changes["implementation"] = check_implementation(implementation)
     if num_threads is not None:
-        changed = changed._replace(num_threads=thread_count("num_threads", num_threads))
-    token = current.set(changed)
+        changes["num_threads"] = thread_count("num_threads", num_threads)
+    return _changed(changes)
+
+
+@contextlib.contextmanager
+def _changed(changes: dict[str, Any]) -> Iterator[Options]:
+    token = current.set(current.get()._replace(**changes))
     try:
-        yield changed
+        yield current.get()
     finally:
         current.reset(token)

@@ -25,6 +25,10 @@ BLOCK_TERMS = 128
 POINTWISE_BLOCK_TERMS = 64
 SHORTEST_SPLIT = 16
 
+# More output channels than this fill vectors by themselves; longer rows and larger banks of filters than these do not
+# stay in the first and second cache beside the image.
+IMAGE_FILTER_CHANNELS, IMAGE_FILTER_ROW, IMAGE_FILTER_TERMS = 15, 128, 1 << 15
+
 # Below this many channels the taps of one filter row are summed as one run: shorter runs waste the kernel's time.
 FOLD_BELOW = 16
 
@@ -86,32 +90,32 @@ def _unless_pointwise(problem: ConvProblem, dtype: np.dtype, options: Options) -
 def _unless_image_filter(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
     if problem.c > 1:
         return "the input has several channels"
-    if problem.f >= FOLD_BELOW:
+    if problem.f > IMAGE_FILTER_CHANNELS:
         return "there are enough output channels to fill a vector"
     if problem.kw == 1 or problem.stride_w > 1 or problem.dilation_w > 1:
         return "the taps along the row are single, strided or dilated"
-    if problem.kw > BLOCK_TERMS:
-        return "a filter row is longer than a block of the sum"
+    if problem.kw > IMAGE_FILTER_ROW or problem.kh * problem.kw * problem.f > IMAGE_FILTER_TERMS:
+        return "the filters are too large for the caches"
     if dtype.itemsize == 2:
         return "half precision is converted in the store"
     return None
 
 
-def _bind_pointwise(problem: ConvProblem, dtype: np.dtype, first: bool) -> Run:
-    return _cpu.Forward(problem, summation(problem), dtype.name, first, one_row=True).run
+def _bind_pointwise(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+    return _cpu.Forward(problem, summation(problem), dtype.name, channels_first, one_row=True).run
 
 
-def _bind_image_filter(problem: ConvProblem, dtype: np.dtype, first: bool) -> Run:
-    return _cpu.Forward(problem, summation(problem), dtype.name, first, along_rows=True).run
+def _bind_image_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+    return _cpu.Forward(problem, summation(problem), dtype.name, channels_first, along_rows=True).run
 
 
-def _bind_implicit_gemm(problem: ConvProblem, dtype: np.dtype, first: bool) -> Run:
-    return _cpu.Forward(problem, summation(problem), dtype.name, first).run
+def _bind_implicit_gemm(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+    return _cpu.Forward(problem, summation(problem), dtype.name, channels_first).run
 
 
-def _bind_reference(problem: ConvProblem, dtype: np.dtype, first: bool) -> Run:
+def _bind_reference(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
     def run(x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int) -> None:
-        if first:
+        if channels_first:
             x, y = x.transpose(0, 2, 3, 1), y.transpose(0, 2, 3, 1)
         y[...] = _reference.forward(problem, x, w)
 
@@ -155,36 +159,53 @@ def choose(
 class Plan:
     """One problem with one dtype and layout, ready to run."""
 
-    __slots__ = ("dtype", "first", "implementation", "output_shape", "problem", "refusals", "run", "work")
+    __slots__ = ("channels_first", "dtype", "implementation", "output_shape", "problem", "refusals", "run", "work")
 
-    def __init__(self, problem: ConvProblem, input_shape: tuple[int, ...], dtype: np.dtype, first: bool) -> None:
+    def __init__(
+        self, problem: ConvProblem, input_shape: tuple[int, ...], dtype: np.dtype, channels_first: bool
+    ) -> None:
         self.problem = problem
         self.dtype = dtype
-        self.first = first
-        self.output_shape = array_shape(problem, input_shape, first)
+        self.channels_first = channels_first
+        self.output_shape = array_shape(problem, input_shape, channels_first)
         self.work = problem.multiply_adds
         self.run: Run | None = None  # None where there is nothing to sum
         if not (problem.output_is_empty or problem.input_is_empty):
             self.implementation, self.refusals = choose(problem, dtype, current.get())
-            self.run = self.implementation.bind(problem, dtype, first)
+            self.run = self.implementation.bind(problem, dtype, channels_first)
 
-    def __call__(self, x: np.ndarray, w: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    def __call__(
+        self, x: np.ndarray, w: np.ndarray, out: np.ndarray | None, inputs: tuple[Any, ...] = ()
+    ) -> np.ndarray:
+        """The result, in `out` if that is given; `inputs` are the caller's own, which `out` must not overlap."""
         shape = self.output_shape
         if out is None:
             out = np.empty(shape, self.dtype)
         else:
-            check_output(out, shape, self.dtype, (x, w))
+            check_output(out, shape, self.dtype, (x, w, *inputs))
         if self.run is None:
             out.fill(0)
-            return out
-        y = out
-        if len(shape) > 4:
-            x, y = x.reshape(-1, *x.shape[-3:]), out.reshape(-1, *shape[-3:])
+        elif len(shape) == 4:
+            self._run(x, w, out)
+        else:
+            self._run_batches(x, w, out)
+        return out
+
+    def _run(self, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
+        assert self.run is not None
         if VERBOSE:
             self._run_and_tell(x, w, y)
         else:
             self.run(x, w, y, threads_for(self.work))
-        return out
+
+    def _run_batches(self, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
+        """Several batch dimensions as one; one after the other where that would take a copy of the input."""
+        steps = zip(x.strides[:-4], x.strides[1:-3], x.shape[1:-3])
+        if x.ndim == 4 or all(outer == inner * size for outer, inner, size in steps):
+            self._run(x.reshape(-1, *x.shape[-3:]), w, y.reshape(-1, *y.shape[-3:]))
+        else:
+            for images, results in zip(x, y):
+                self._run_batches(images, w, results)
 
     def _run_and_tell(self, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
         assert self.run is not None
@@ -192,7 +213,7 @@ class Plan:
         start = time.perf_counter()
         self.run(x, w, y, threads)
         milliseconds = 1e3 * (time.perf_counter() - start)
-        layout = "NCHW" if self.first else "NHWC"
+        layout = "NCHW" if self.channels_first else "NHWC"
         print(
             f"fastconv: {self.problem} forward {self.dtype.name} {layout} {self.implementation.name}"
             f" {_cpu.instruction_set()} {threads} threads {milliseconds:.3f} ms",
@@ -221,12 +242,6 @@ _MOST_PLANS = 1024
 _plans: dict[tuple[Any, ...], Plan] = {}
 
 
-def _hashable(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    return tuple(map(_hashable, value)) if isinstance(value, (list, tuple)) else value
-
-
 def plan_forward(
     input: np.ndarray, filters: np.ndarray, strides: Any, padding: Any, data_format: Any, dilations: Any
 ) -> Plan:
@@ -239,22 +254,23 @@ def plan_forward(
         padding = tuple([tuple(pair) if type(pair) is list else pair for pair in padding])
     if type(dilations) is list:
         dilations = tuple(dilations)
-    spelling: tuple[Any, ...] = (strides, padding, data_format, dilations)
-    key = (input.shape, filters.shape, input.dtype, spelling, options.precision, options.implementation)
+    what = (input.shape, filters.shape, input.dtype, options.precision, options.implementation)
+    key: tuple[Any, ...] = (what, strides, padding, data_format, dilations)
     try:
         plan = _plans.get(key)
-    except TypeError:  # arrays, and lists within tuples
-        spelling = _hashable(spelling)
-        key = (*key[:3], spelling, *key[4:])
-        try:
-            plan = _plans.get(key)
-        except TypeError:
-            plan = None
+    except TypeError:  # arrays, and lists within tuples, do not hash; what they mean does
+        plan, key = None, ()
+    if plan is not None:
+        return plan
+    meant = geometry(strides, padding, data_format, dilations)
+    plan = _plans.get((what, meant))
     if plan is None:
-        stride_pair, pads, dilation_pair, first = geometry(strides, padding, data_format, dilations)
-        problem = conv_problem(input.shape, filters.shape, stride_pair, pads, dilation_pair, first)
-        plan = Plan(problem, input.shape, input.dtype, first)
-        if len(_plans) >= _MOST_PLANS:
-            _plans.clear()
+        stride_pair, pads, dilation_pair, channels_first = meant
+        problem = conv_problem(input.shape, filters.shape, stride_pair, pads, dilation_pair, channels_first)
+        plan = Plan(problem, input.shape, input.dtype, channels_first)
+    if len(_plans) >= _MOST_PLANS:
+        _plans.clear()
+    _plans[what, meant] = plan
+    if key:
         _plans[key] = plan
     return plan

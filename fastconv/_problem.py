@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 _MOST_BYTES = 2**63 - 1
 _WIDEST = 8  # bytes in an element of the widest dtype
+_WIDEST_WINDOW = 2**60  # cells; beyond, positions would overflow 64 bits
 
 Pair = tuple[int, int]
 Padding = str | tuple[Pair, Pair]  # "SAME", "VALID" or ((top, bottom), (left, right))
@@ -93,6 +94,8 @@ class ConvProblem(NamedTuple):
         n, h, w, c, kh, kw, f, sh, sw, dh, dw, top, bottom, left, right, groups = map(int, found.groups())
         if groups < 1 or c % groups:
             raise ValueError(f"{token!r}: {c} channels do not divide into {groups} groups")
+        if min(sh, sw, dh, dw) < 1:
+            raise ValueError(f"{token!r}: strides and dilations should be larger than 0")
         return conv_problem(
             (n, h, w, c),
             (kh, kw, c // groups, f),
@@ -161,6 +164,10 @@ def conv_problem(
     ow, left, right = _output_size("width", w, kw, strides[1], dilations[1], columns, shapes)
     if n * oh * ow * f * _WIDEST > _MOST_BYTES or kh * kw * depth * f * _WIDEST > _MOST_BYTES:
         raise ValueError(f"input: the output's shape, {(n, oh, ow, f)}, is too large for an array ({shapes})")
+    if n * h * w * c * _WIDEST > _MOST_BYTES:
+        raise ValueError(f"input: is too large for an array ({shapes})")
+    if max((kh - 1) * dilations[0], (kw - 1) * dilations[1]) >= _WIDEST_WINDOW:
+        raise ValueError(f"filters: the window, dilated by {dilations}, is too large ({shapes})")
     problem = ConvProblem(n, h, w, c, kh, kw, f, oh, ow, *strides, *dilations, top, bottom, left, right, groups)
     if problem.output_is_empty or problem.input_is_empty:
         return problem

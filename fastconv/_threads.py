@@ -14,20 +14,19 @@ from fastconv._options import current, thread_count
 WORTH_A_THREAD = 100_000
 
 _chosen: int | None = None
-_team_started = False  # whether OpenMP has threads, which a forked child would wait for in vain
-_forked = False
+_forked = False  # OpenMP's threads, ours or another library's, do not exist in a child, which would wait for them
 
 
 def _mark_fork() -> None:
     global _forked
-    _forked = _team_started
+    _forked = True
 
 
 if hasattr(os, "register_at_fork"):
     os.register_at_fork(after_in_child=_mark_fork)
 
 
-def _first_number(path: str) -> list[str]:
+def _words(path: str) -> list[str]:
     try:
         with open(path) as file:
             return file.read().split()
@@ -51,9 +50,8 @@ def cgroup_quota(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgr
         parts = [part for part in path.split("/") if part and part != ".."]
         for depth in range(len(parts) + 1):
             folder = os.path.join(base, *parts[:depth])
-            limit = _first_number(os.path.join(folder, "cpu.max")) or (
-                _first_number(os.path.join(folder, "cpu.cfs_quota_us"))
-                + _first_number(os.path.join(folder, "cpu.cfs_period_us"))
+            limit = _words(os.path.join(folder, "cpu.max")) or (
+                _words(os.path.join(folder, "cpu.cfs_quota_us")) + _words(os.path.join(folder, "cpu.cfs_period_us"))
             )
             if len(limit) == 2 and limit[0] not in ("max", "-1"):
                 quota = min(quota, int(limit[0]) / int(limit[1]))
@@ -125,10 +123,6 @@ def set_num_threads(num_threads: int | None) -> None:
 
 def threads_for(multiply_adds: int) -> int:
     """The number of threads for this much work."""
-    global _team_started
     if multiply_adds < 2 * WORTH_A_THREAD or _forked:
         return 1
-    count = min(get_num_threads(), multiply_adds // WORTH_A_THREAD)
-    if count > 1:
-        _team_started = True
-    return count
+    return min(get_num_threads(), multiply_adds // WORTH_A_THREAD)

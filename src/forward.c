@@ -2,15 +2,17 @@
 #include "float_mode.h"
 #include "image_filter.h"
 #include "pack.h"
+#include "sizes.h"
 #include "strip.h"
 #include <string.h>
 
 enum {
-    PIXELS = 448,       /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
-    FEWEST_PIXELS = 56, /* of a region that is split further only to keep threads busy */
-    SUMS = 1 << 19,     /* bytes of sums in scratch */
-    PACKED = 1 << 18,   /* bytes of filters packed at once: half of a small second-level cache */
-    STRIP = 1 << 20,    /* bytes of a staged strip, where more than one pixel has to fit */
+    PIXELS = 448,          /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
+    FEWEST_PIXELS = 56,    /* of a region that is split further only to keep threads busy */
+    SUMS = 1 << 19,        /* bytes of sums in scratch */
+    MOST_PACKED = 1 << 21, /* where a single block takes more than PACKED; channels are split beyond */
+    PACKED = 1 << 18,      /* bytes of filters packed at once: half of a small second-level cache */
+    STRIP = 1 << 20,       /* bytes of a staged strip, where more than one pixel has to fit */
     TASKS = 4,      /* a thread, for all to end together though one is interrupted; half, where each costs packing */
     ALIASED = 2048, /* pixels this many bytes apart share two of the first cache's sets */
     VECTOR = 64,    /* bytes of the widest vector */
@@ -20,15 +22,12 @@ enum {
     MOST_TILES = 8, /* that share one */
 };
 
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
-static int64_t parts_of(int64_t total, int64_t most) { return (total + most - 1) / most; }
 static int64_t share(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
-static int64_t aligned(int64_t bytes) { return (bytes + 63) / 64 * 64; }
 
 static const fc_gemm *arithmetic(const fc_forward *call) { return fc_arithmetic(call->kernels, call->x.dtype); }
 static int64_t panel_width(const fc_forward *call) { return 2 * arithmetic(call)->lanes; }
 static int64_t panels(const fc_forward *call) {
-    return call->along_rows ? 1 : parts_of(call->problem.f / call->problem.groups, panel_width(call));
+    return call->along_rows ? 1 : fc_parts(call->problem.f / call->problem.groups, panel_width(call));
 }
 
 /* Terms of the longest block, and the number of blocks. */
@@ -36,7 +35,7 @@ static int64_t block_terms(const fc_sum *sum) {
     return sum->block_runs > 1 ? sum->block_runs * sum->run_length : sum->chunk;
 }
 static int64_t block_count(const fc_sum *sum) {
-    return parts_of(sum->runs, sum->block_runs) * parts_of(sum->run_length, sum->chunk);
+    return fc_parts(sum->runs, sum->block_runs) * fc_parts(sum->run_length, sum->chunk);
 }
 
 /* Whether the terms of every run lie side by side in x, in the arithmetic type, and its pixels in different sets. */
@@ -64,9 +63,9 @@ static void measure(fc_forward *call) {
     const fc_problem *p = &call->problem;
     const fc_sum *sum = &call->sum;
     const int64_t size = arithmetic(call)->size;
-    const int64_t rows = parts_of(strip_rows(call) * p->oh, call->row_tasks);
-    const int64_t columns = parts_of(p->ow, call->column_tasks);
-    const int64_t width = call->along_rows ? p->f : parts_of(panels(call), call->channel_tasks) * panel_width(call);
+    const int64_t rows = fc_parts(strip_rows(call) * p->oh, call->row_tasks);
+    const int64_t columns = fc_parts(p->ow, call->column_tasks);
+    const int64_t width = call->along_rows ? p->f : fc_parts(panels(call), call->channel_tasks) * panel_width(call);
     const int64_t block = block_terms(sum) * width * size;
     call->pixels = rows * columns;
     call->in_place = writable_in_place(call);
@@ -74,11 +73,11 @@ static void measure(fc_forward *call) {
     call->strip_row_bytes = call->strip_bytes = 0;
     if (!call->direct) fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
     if (call->along_rows) call->strip_bytes += 2 * VECTOR; /* a row's last vectors reach past its end */
-    call->blocks_at_once = least(block_count(sum), PACKED / block + (PACKED < block));
-    call->table_bytes = aligned(MOST_TILES * MOST_ROWS * sum->block_runs * (int64_t)sizeof(void *));
-    call->packed_bytes = aligned(call->blocks_at_once * block);
-    call->sums_bytes = call->in_place ? 0 : aligned(call->pixels * least(width, p->f / p->groups) * size);
-    call->scratch_bytes = HEADER + aligned(sum->chunk * size) + call->table_bytes + call->packed_bytes +
+    call->blocks_at_once = fc_least(block_count(sum), PACKED / block + (PACKED < block));
+    call->table_bytes = fc_aligned(MOST_TILES * MOST_ROWS * sum->block_runs * (int64_t)sizeof(void *));
+    call->packed_bytes = fc_aligned(call->along_rows ? p->f * p->kh * p->kw * size : call->blocks_at_once * block);
+    call->sums_bytes = call->in_place ? 0 : fc_aligned(call->pixels * fc_least(width, p->f / p->groups) * size);
+    call->scratch_bytes = HEADER + fc_aligned(sum->chunk * size) + call->table_bytes + call->packed_bytes +
                           call->strip_bytes + call->sums_bytes;
 }
 
@@ -86,9 +85,9 @@ static void measure(fc_forward *call) {
 static int split_pixels(fc_forward *call) {
     const int64_t rows = strip_rows(call) * call->problem.oh;
     if (call->row_tasks < rows)
-        call->row_tasks = least(2 * call->row_tasks, rows);
+        call->row_tasks = fc_least(2 * call->row_tasks, rows);
     else if (call->column_tasks < call->problem.ow)
-        call->column_tasks = least(2 * call->column_tasks, call->problem.ow);
+        call->column_tasks = fc_least(2 * call->column_tasks, call->problem.ow);
     else
         return 0;
     measure(call);
@@ -101,22 +100,26 @@ void fc_forward_split(fc_forward *call, int threads) {
     call->images = call->direct ? 1 : p->n;
 
     const int64_t rows = strip_rows(call) * p->oh;
-    call->column_tasks = parts_of(p->ow, PIXELS);
-    call->row_tasks = call->column_tasks > 1 ? rows : parts_of(rows, PIXELS / p->ow);
+    call->column_tasks = fc_parts(p->ow, PIXELS);
+    call->row_tasks = call->column_tasks > 1 ? rows : fc_parts(rows, PIXELS / p->ow);
     call->channel_tasks = 1;
     measure(call);
+    while (call->packed_bytes > MOST_PACKED && call->channel_tasks < panels(call)) {
+        call->channel_tasks = fc_least(2 * call->channel_tasks, panels(call));
+        measure(call);
+    }
     while ((call->strip_bytes > STRIP || call->sums_bytes > SUMS) && split_pixels(call)) continue;
     if (threads == 1) return;
 
     /* A panel costs its packing, 2.5 pixels' work, unless it is packed once for all regions; a tile its addresses and
      * its cold inputs, about a tenth of a panel's work. Halving whichever loses less, until there are enough tasks. */
     for (;;) {
-        const int64_t width = parts_of(panels(call), call->channel_tasks);
+        const int64_t width = fc_parts(panels(call), call->channel_tasks);
         const int packed_once = call->blocks_at_once == block_count(&call->sum);
         if (call->tasks >= (packed_once ? TASKS : TASKS / 2) * threads) break;
         const int wide = width > 1, tall = call->pixels >= 2 * FEWEST_PIXELS;
         if (wide && !(tall && (packed_once || call->pixels > 25 * width))) {
-            call->channel_tasks = least(2 * call->channel_tasks, panels(call));
+            call->channel_tasks = fc_least(2 * call->channel_tasks, panels(call));
             measure(call);
         } else if (!tall || !split_pixels(call)) {
             break;
@@ -150,7 +153,7 @@ static fc_region locate(const fc_forward *call, int64_t task) {
                        .columns = share(p->ow, call->column_tasks, column_task + 1) - column,
                        .group = group,
                        .channel = channel,
-                       .channels = least(end, p->f / p->groups) - channel};
+                       .channels = fc_least(end, p->f / p->groups) - channel};
 }
 
 /* One block of the sum: `run_count` runs from `first_run` on, of each of them `length` terms from `first_term` on. */
@@ -159,9 +162,9 @@ typedef struct block {
 } block;
 
 static block block_at(const fc_sum *sum, int64_t index) {
-    const int64_t pieces = parts_of(sum->run_length, sum->chunk);
+    const int64_t pieces = fc_parts(sum->run_length, sum->chunk);
     const int64_t run = index / pieces * sum->block_runs, term = index % pieces * sum->chunk;
-    return (block){run, least(sum->block_runs, sum->runs - run), term, least(sum->chunk, sum->run_length - term)};
+    return (block){run, fc_least(sum->block_runs, sum->runs - run), term, fc_least(sum->chunk, sum->run_length - term)};
 }
 
 static void next_block(const fc_sum *sum, block *b) {
@@ -169,9 +172,9 @@ static void next_block(const fc_sum *sum, block *b) {
     if (b->first_term >= sum->run_length) {
         b->first_term = 0;
         b->first_run += sum->block_runs;
-        b->run_count = least(sum->block_runs, sum->runs - b->first_run);
+        b->run_count = fc_least(sum->block_runs, sum->runs - b->first_run);
     }
-    b->length = least(sum->chunk, sum->run_length - b->first_term);
+    b->length = fc_least(sum->chunk, sum->run_length - b->first_term);
 }
 
 /* The output pixels of one tile: where their windows begin, in memory and in the image. */
@@ -197,7 +200,7 @@ static void find_pixels(const fc_forward *call, const fc_region *region, const f
     found->count = count;
     found->inside = 1;
     for (int m = 0; m < count;) {
-        const int stop = (int)least(count, m + end - at->ox);
+        const int stop = (int)fc_least(count, m + end - at->ox);
         const int64_t y = at->oy * p->stride_h - p->pad_top;
         int64_t x = at->ox * p->stride_w - p->pad_left;
         uintptr_t base = view->origin + (uintptr_t)(at->n * view->image + at->oy * view->row + at->ox * view->column);
@@ -251,7 +254,7 @@ typedef struct work {
  * one may have a tile less than another: a thread keeps what it packed from region to region. */
 static int unpacked(const fc_forward *call, int64_t columns) {
     const fc_gemm *gemm = arithmetic(call);
-    return parts_of(call->pixels, gemm->rows) <= gemm->unpacked_tiles && columns % gemm->lanes == 0 &&
+    return fc_parts(call->pixels, gemm->rows) <= gemm->unpacked_tiles && columns % gemm->lanes == 0 &&
            !fc_is_half(call->x.dtype);
 }
 
@@ -266,7 +269,7 @@ static void pack_blocks(const work *k, int64_t first, int64_t count) {
         const int64_t terms = b.run_count * b.length;
         const char *from = k->filters + (b.first_run * call->sum.run_length + b.first_term) * call->problem.f * size;
         for (int64_t f = 0; f < k->region.channels; f += k->width, to += terms * k->width * gemm->size) {
-            const int columns = (int)least(k->width, k->region.channels - f);
+            const int columns = (int)fc_least(k->width, k->region.channels - f);
             const int width = columns > gemm->lanes ? 2 * gemm->lanes : gemm->lanes;
             if (!unpacked(call, columns))
                 fc_pack_panel(call->kernels, call->x.dtype, from + f * size, call->problem.f, terms, columns, width,
@@ -287,17 +290,17 @@ static void add_blocks(const work *k, int64_t first, int64_t count) {
     const int64_t total = region->rows * region->columns, rows = total / k->tiles, longer = total % k->tiles;
     const int64_t size = fc_dtype_size(call->x.dtype), filter_row = call->problem.f * size;
     const int64_t row_lines = region->channels * size / 64 + 1;
-    const int64_t lines = row_lines * least(count, block_count(&call->sum) - first - count);
+    const int64_t lines = row_lines * fc_least(count, block_count(&call->sum) - first - count);
     position at = {region->image + region->row / call->problem.oh, region->row % call->problem.oh, region->column};
     const block first_block = block_at(&call->sum, first);
-    const int64_t together = least(MOST_TILES, TOGETHER / gemm->rows);
+    const int64_t together = fc_least(MOST_TILES, TOGETHER / gemm->rows);
     fc_tile tile = {.sums_stride = k->sums_stride};
     char *sums = k->sums;
     int64_t line = 0;
 
     for (int64_t t = 0; t < k->tiles;) {
         pixels found[MOST_TILES];
-        const int64_t tiles = least(together, k->tiles - t);
+        const int64_t tiles = fc_least(together, k->tiles - t);
         for (int64_t i = 0; i < tiles; i++, t++)
             find_pixels(call, region, &k->view, &at, (int)(rows + (t < longer)), &found[i]);
         const char *packed = k->packed;
@@ -311,7 +314,7 @@ static void add_blocks(const work *k, int64_t first, int64_t count) {
             tile.run_length = b.length;
             tile.accumulate = first + i > 0;
             for (int64_t f = 0; f < region->channels; f += k->width, packed += terms * k->width * gemm->size) {
-                tile.columns = (int)least(k->width, region->channels - f);
+                tile.columns = (int)fc_least(k->width, region->channels - f);
                 const int vectors = tile.columns > gemm->lanes ? 2 : 1;
                 fc_gemm_fn *const *kernels = vectors == 2 ? gemm->tile2 : gemm->tile1;
                 tile.filters = packed;
@@ -361,18 +364,32 @@ static void store_sums(const work *k) {
     }
 }
 
+/* The whole sum. Where all filters of these channels fit, they stay packed for this thread's next region of the same
+ * channels: `held` is the first of those. */
+static void sum_blocks(const work *k, int64_t *held) {
+    const fc_forward *call = k->call;
+    const int64_t blocks = block_count(&call->sum), at_once = call->blocks_at_once;
+    const int64_t channel = k->region.group * (call->problem.f / call->problem.groups) + k->region.channel;
+    for (int64_t first = 0; first < blocks; first += at_once) {
+        const int64_t count = fc_least(at_once, blocks - first);
+        if (blocks > at_once || *held != channel) pack_blocks(k, first, count);
+        add_blocks(k, first, count);
+    }
+    *held = blocks > at_once ? -1 : channel;
+}
+
 void fc_forward_begin(void *scratch) { *(int64_t *)scratch = -1; }
 
 void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_problem *p = &call->problem;
-    const int64_t size = arithmetic(call)->size, blocks = block_count(&call->sum);
+    const int64_t size = arithmetic(call)->size;
     work k = {.call = call, .region = locate(call, task), .width = panel_width(call)};
-    k.tiles = parts_of(k.region.rows * k.region.columns, arithmetic(call)->rows);
+    k.tiles = fc_parts(k.region.rows * k.region.columns, arithmetic(call)->rows);
     const int64_t channel = k.region.group * (p->f / p->groups) + k.region.channel;
     k.filters = (const char *)call->w + channel * fc_dtype_size(call->x.dtype);
     k.zeros = (char *)scratch + HEADER;
-    k.table = (const void **)(k.zeros + aligned(call->sum.chunk * size));
+    k.table = (const void **)(k.zeros + fc_aligned(call->sum.chunk * size));
     k.packed = (char *)k.table + call->table_bytes;
     char *const strip = k.packed + call->packed_bytes;
     k.sums = strip + call->strip_bytes;
@@ -387,18 +404,9 @@ void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
 
     if (call->along_rows) {
         fc_image_filter(call, &k.region, &k.view, k.table, k.packed, k.sums);
-        fc_float_mode_leave(callers);
-        return;
+    } else {
+        sum_blocks(&k, scratch);
+        if (!call->in_place) store_sums(&k);
     }
-
-    /* Where all filters of these channels fit, they stay packed for this thread's next region of the same channels. */
-    int64_t *const held = scratch;
-    for (int64_t first = 0; first < blocks; first += call->blocks_at_once) {
-        const int64_t count = least(call->blocks_at_once, blocks - first);
-        if (blocks > count || *held != channel) pack_blocks(&k, first, count);
-        add_blocks(&k, first, count);
-    }
-    *held = blocks > call->blocks_at_once ? -1 : channel;
-    if (!call->in_place) store_sums(&k);
     fc_float_mode_leave(callers);
 }

@@ -5,8 +5,7 @@
  * the same sum in the same order as with lanes of channels: the same bits, without 15 of 16 lanes idle. */
 #include "image_filter.h"
 #include "pack.h"
-
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
+#include "sizes.h"
 
 void fc_image_filter(const fc_forward *call, const fc_region *region, const fc_view *view, const void **table,
                      void *packed, void *sums) {
@@ -32,16 +31,16 @@ void fc_image_filter(const fc_forward *call, const fc_region *region, const fc_v
                         .ahead = packed};
         int64_t b = first / call->sum.block_runs * call->sum.block_runs;
         do {
-            const int64_t start = b > first ? b : first, stop = least(b + call->sum.block_runs, end);
+            const int64_t start = b > first ? b : first, stop = fc_least(b + call->sum.block_runs, end);
             const uintptr_t row = view->origin + (uintptr_t)(oy * view->row + start * view->tap_row);
             tile.run_count = stop > start ? stop - start : 0;
             for (int64_t f = 0; f < p->f; f += gemm->rows) {
-                const int64_t count = least(gemm->rows, p->f - f);
+                const int64_t count = fc_least(gemm->rows, p->f - f);
                 for (int64_t i = 0; i < tile.run_count; i++)
                     for (int64_t m = 0; m < count; m++)
                         table[i * count + m] = filters + ((f + m) * terms + (start + i) * p->kw) * size;
                 for (int64_t c = 0; c < region->columns; c += width) {
-                    tile.columns = (int)least(width, region->columns - c);
+                    tile.columns = (int)fc_least(width, region->columns - c);
                     tile.filters = (const void *)(row + (uintptr_t)((region->column + c) * view->column));
                     tile.sums = out + (f * region->columns + c) * size;
                     (tile.columns > gemm->lanes ? gemm->tile2 : gemm->tile1)[count - 1](&tile);

@@ -1,5 +1,6 @@
 /* The packed layouts, and every copy between them and the caller's tensors. */
 #include "pack.h"
+#include "sizes.h"
 #include <string.h>
 
 enum { BLOCK = 16 /* pixels and channels of one step of a transposition: 16 lines in, 16 out */ };
@@ -19,8 +20,6 @@ void fc_pack_panel(const fc_kernels *kernels, fc_dtype dtype, const void *filter
                                           : fc_arithmetic(kernels, dtype)->pack;
     pack(filters, stride, terms, columns, width, packed);
 }
-
-static int64_t least(int64_t a, int64_t b) { return a < b ? a : b; }
 
 static void copy_2(const uint16_t *from, int64_t from_row, int64_t from_column, int64_t rows, int64_t columns,
                    uint16_t *to, int64_t to_row, int64_t to_column) {
@@ -47,7 +46,7 @@ void fc_copy_matrix(int size, const char *from, int64_t from_row, int64_t from_c
         for (int64_t r = 0; r < rows; r += BLOCK) {
             const char *a = from + (r * from_row + c * from_column) * size;
             char *b = to + (r * to_row + c * to_column) * size;
-            const int64_t high = least(BLOCK, rows - r), wide = least(BLOCK, columns - c);
+            const int64_t high = fc_least(BLOCK, rows - r), wide = fc_least(BLOCK, columns - c);
             if (size == 2)
                 copy_2((const void *)a, from_row, from_column, high, wide, (void *)b, to_row, to_column);
             else if (size == 4)
@@ -85,7 +84,7 @@ void fc_stage_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *from
         }
         uint16_t dense[8 * BLOCK];
         for (int64_t c = 0; c < channels; c += 8 * BLOCK) {
-            const int64_t count = least(8 * BLOCK, channels - c);
+            const int64_t count = fc_least(8 * BLOCK, channels - c);
             copy_2(pixel + c * stride_c, 0, stride_c, 1, count, dense, 0, 1);
             widen(dense, wide + c, count);
         }
@@ -110,7 +109,7 @@ void fc_store_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *sums
         }
         uint16_t dense[8 * BLOCK];
         for (int64_t c = 0; c < channels; c += 8 * BLOCK) {
-            const int64_t count = least(8 * BLOCK, channels - c);
+            const int64_t count = fc_least(8 * BLOCK, channels - c);
             narrow(pixel + c, dense, count);
             copy_2(dense, 0, 1, 1, count, half + c * stride_c, 0, stride_c);
         }

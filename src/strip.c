@@ -5,6 +5,7 @@
  * copy of its terms. Other sums want c terms side by side: rows hold only pixels of the image, on the lattice that the
  * windows touch, at a pitch of an odd number of cache lines, so that a tile's pixels never share a cache set. */
 #include "pack.h"
+#include "sizes.h"
 #include "strip.h"
 #include <string.h>
 
@@ -34,7 +35,7 @@ static lattice lattice_of(int64_t start, int64_t outputs, int64_t taps, int64_t 
     const int64_t cells = ((outputs - 1) * stride + (taps - 1) * dilation) / step + 1;
     const int64_t first = start < 0 ? (-start + step - 1) / step : 0;
     const int64_t inside = start >= size ? 0 : (size - 1 - start) / step + 1;
-    const int64_t end = inside < cells ? inside : cells;
+    const int64_t end = fc_least(inside, cells);
     return (lattice){step, first, end > first ? end - first : 0};
 }
 
@@ -51,7 +52,7 @@ static int64_t lattice_most(int64_t outputs, int64_t taps, int64_t stride, int64
     const int64_t step = lattice_step(taps, stride, dilation);
     const int64_t touched = ((outputs - 1) * stride + (taps - 1) * dilation) / step + 1;
     const int64_t present = (size - 1) / step + 1;
-    return touched < present ? touched : present;
+    return fc_least(touched, present);
 }
 
 /* Rows are staged once for each tap, rather than once each, where dilated taps leave most rows between unused. */
@@ -83,8 +84,8 @@ void fc_strip_size(const fc_forward *call, int64_t rows, int64_t columns, int64_
     else
         terms = ((columns - 1) * p->stride_w + p->kw) * group_channels(p);
     const int64_t distinct = lattice_most(rows, p->kh, p->stride_h, p->dilation_h, p->h);
-    const int64_t count = distinct < p->kh * rows ? distinct : p->kh * rows;
-    *row_bytes = (terms * term_size(call) + 63) / 64 * 64;
+    const int64_t count = fc_least(distinct, p->kh * rows);
+    *row_bytes = fc_aligned(terms * term_size(call));
     *bytes = *row_bytes * count;
 }
 

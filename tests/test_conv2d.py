@@ -1,5 +1,7 @@
 """conv2d computes the convolution: every geometry, dtype, layout and instruction set, against the reference."""
 
+import tracemalloc
+
 import ml_dtypes
 import numpy as np
 import pytest
@@ -161,8 +163,38 @@ def test_integer_filters_are_cast_to_an_int32_input():
     x = np.full((1, 1, 1, 1), 7, np.int32)
     for dtype in (np.int8, np.uint16, np.int64, np.bool_):
         assert nn.conv2d(x, np.ones((1, 1, 1, 1), dtype), 1, "SAME").dtype == np.int32
+    assert nn.conv2d(x, np.full((1, 1, 1, 1), 2**40 + 3), 1, "SAME").item() == 21  # wraps, as astype does
     with pytest.raises(ValueError, match="filters: an integer in it is out of range"):
-        nn.conv2d(x, np.full((1, 1, 1, 1), 2**40), 1, "SAME")
+        nn.conv2d(x, [[[[2**40]]]], 1, "SAME")
+
+
+def test_filters_in_lists_take_the_inputs_precision():
+    x = np.ones((1, 1, 1, 1), np.float64)
+    assert nn.conv2d(x, [[[[0.1]]]], 1, "SAME").item() == 0.1
+    assert nn.conv2d(x, [[[[2**40]]]], 1, "SAME").item() == 2.0**40
+    with pytest.raises(TypeError, match="filters"):
+        nn.conv2d(x.astype(np.int32), [[[[0.5]]]], 1, "SAME")
+    with np.errstate(all="raise"):
+        assert nn.conv2d(x.astype(np.float16), np.full((1, 1, 1, 1), 1e10), 1, "SAME").item() == np.inf
+
+
+@pytest.mark.parametrize("taps", [(67, 67), (700, 100), (200, 128), (300, 1), (1, 1500)])
+def test_large_filters_of_one_channel(isa, taps):
+    problem = ConvProblem.parse(f"n1h{taps[0] + 3}w{taps[1] + 40}c1_k{taps[0]}x{taps[1]}f3_s1x1_d1x1_p0,0,0,0_g1")
+    case = inputs(problem)
+    assert_close(nn.conv2d(*case), case)
+
+
+def test_batches_that_do_not_merge_are_not_copied():
+    whole = np.zeros((5, 4, 40, 30, 8), np.float32)
+    whole[...] = np.random.default_rng(0).standard_normal(whole.shape)
+    x, w = whole.transpose(1, 0, 2, 3, 4)[:, ::2], np.ones((3, 3, 8, 2), np.float32)
+    tracemalloc.start()
+    y = nn.conv2d(x, w, 1, "SAME")
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < y.nbytes + x.nbytes // 4
+    assert y.tobytes() == nn.conv2d(np.ascontiguousarray(x), w, 1, "SAME").tobytes()
 
 
 @pytest.mark.parametrize("layout", ["NHWC", "NCHW"])

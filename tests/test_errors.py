@@ -62,6 +62,14 @@ def test_out_is_checked_before_anything_is_written():
         nn.conv2d(both, W, 1, "SAME", out=both)
     with pytest.raises(ValueError, match="out: overlaps an input"):
         nn.conv2d(shared[:100].reshape(1, 5, 5, 4), W, 1, "SAME", out=shared[50:150].reshape(1, 5, 5, 4))
+    swapped = X.astype(X.dtype.newbyteorder("S"))
+    memory64 = np.ones(100)
+    for x, w, out in (
+        (swapped, W, swapped.view(np.float32)),  # read as a copy, but the caller's own is what would be overwritten
+        (X, memory64[:8].reshape(1, 1, 2, 4), memory64.view(np.float32)[:100].reshape(1, 5, 5, 4)),
+    ):
+        with pytest.raises(ValueError, match="out: overlaps an input"):
+            nn.conv2d(x, w, 1, "SAME", out=out)
     memory = np.ones(100, np.float32)
     with pytest.raises(ValueError, match="out: overlaps an input"):
         nn.conv2d(X, memory[:8].reshape(1, 1, 2, 4), 1, "SAME", out=memory.reshape(1, 5, 5, 4))
@@ -69,6 +77,35 @@ def test_out_is_checked_before_anything_is_written():
     assert (y == 7).all()
     assert (frozen == 7).all()
     assert (both == 7).all()
+
+
+def test_what_is_refused_does_not_depend_on_earlier_calls():
+    nn.conv2d(X, W, 1, PAIRS)
+    nn.conv2d(X, W, 1, np.array(PAIRS))
+    loop = [1]
+    loop.append(loop)
+    for strides, padding, layout in (
+        (1, np.array(PAIRS, float), "NHWC"),
+        (1, [np.array(pair) for pair in PAIRS], "NHWC"),
+        (np.array("1"), "SAME", "NHWC"),
+        (loop, "SAME", "NHWC"),
+        (1, [loop] * 4, "NHWC"),
+        (1, "SAME", np.array(["NHWC", "NCHW"])),
+    ):
+        with pytest.raises((TypeError, ValueError), match="strides: |padding: |data_format: "):
+            nn.conv2d(X, W, strides, padding, layout)
+
+
+def test_an_array_that_changes_its_shape_meanwhile_is_refused():
+    x = np.ones((1, 5, 5, 4), np.float32)
+
+    class Changes(int):
+        def __hash__(self):
+            x.resize((1, 1, 1, 4), refcheck=False)
+            return 1
+
+    with pytest.raises(ValueError, match="input: "):
+        nn.conv2d(x, W, Changes(1), "SAME")
 
 
 def test_sizes_that_overflow_are_an_error_before_any_allocation():

@@ -78,7 +78,16 @@ def test_text_form_is_inverted_by_parse(shape, filters, steps, pads, groups):
 
 
 @pytest.mark.parametrize(
-    "token", ["", "n1", "n1h1w1c1", "n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1_g1", "n1h5w5c3_k3x3f4_s1x1_d1x1_p1,1,1,1_g2"]
+    "token",
+    [
+        "",
+        "n1",
+        "n1h1w1c1",
+        "n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1_g1",
+        "n1h5w5c3_k3x3f4_s1x1_d1x1_p1,1,1,1_g2",
+        "n1h5w5c3_k3x3f4_s0x1_d1x1_p1,1,1,1_g1",
+        "n1h5w5c3_k3x3f4_s1x1_d1x0_p1,1,1,1_g1",
+    ],
 )
 def test_malformed_text_is_refused(token):
     with pytest.raises(ValueError):

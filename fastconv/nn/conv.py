@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import tensors
+from fastconv import _cpu
+from fastconv._arguments import geometry, tensors
 from fastconv._plan import plan_forward
 
 
@@ -85,5 +86,10 @@ def conv2d(
     array([[ 5.,  6.],
            [ 9., 10.]], dtype=float32)
     """
-    x, w = tensors(input, filters)
-    return plan_forward(x, w, strides, padding, data_format, dilations)(x, w, out)
+    x: Any = input
+    w: Any = filters
+    if not _cpu.behaved(x, w):
+        geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
+        x, w = tensors(input, filters)
+    plan = plan_forward(x, w, strides, padding, data_format, dilations)
+    return plan(x, w, out) if out is None else plan(x, w, out, (input, filters))
