@@ -74,7 +74,7 @@ static void measure(fc_forward *call) {
     if (!call->direct) fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
     if (call->along_rows) call->strip_bytes += 2 * VECTOR; /* a row's last vectors reach past its end */
     call->blocks_at_once = fc_least(block_count(sum), PACKED / block + (PACKED < block));
-    call->table_bytes = fc_aligned(MOST_TILES * MOST_ROWS * sum->block_runs * (int64_t)sizeof(void *));
+    call->table_bytes = fc_aligned(TOGETHER * sum->block_runs * call->blocks_at_once * (int64_t)sizeof(void *));
     call->packed_bytes = fc_aligned(call->along_rows ? p->f * p->kh * p->kw * size : call->blocks_at_once * block);
     call->sums_bytes = call->in_place ? 0 : fc_aligned(call->pixels * fc_least(width, p->f / p->groups) * size);
     call->scratch_bytes = HEADER + fc_aligned(sum->chunk * size) + call->table_bytes + call->packed_bytes +
@@ -290,6 +290,7 @@ static void add_blocks(const work *k, int64_t first, int64_t count) {
     const int64_t total = region->rows * region->columns, rows = total / k->tiles, longer = total % k->tiles;
     const int64_t size = fc_dtype_size(call->x.dtype), filter_row = call->problem.f * size;
     const int64_t row_lines = region->channels * size / 64 + 1;
+    const int64_t padded = fc_parts(region->channels, k->width) * k->width;
     const int64_t lines = row_lines * fc_least(count, block_count(&call->sum) - first - count);
     position at = {region->image + region->row / call->problem.oh, region->row % call->problem.oh, region->column};
     const block first_block = block_at(&call->sum, first);
@@ -303,21 +304,25 @@ static void add_blocks(const work *k, int64_t first, int64_t count) {
         const int64_t tiles = fc_least(together, k->tiles - t);
         for (int64_t i = 0; i < tiles; i++, t++)
             find_pixels(call, region, &k->view, &at, (int)(rows + (t < longer)), &found[i]);
-        const char *packed = k->packed;
+        const void **table = k->table; /* [block][tile][run][pixel] */
         block b = first_block;
-        for (int64_t i = 0; i < count; i++, next_block(&call->sum, &b)) {
-            const int64_t terms = b.run_count * b.length, term = b.first_run * call->sum.run_length + b.first_term;
-            const void **table = k->table;
+        for (int64_t i = 0; i < count; i++, next_block(&call->sum, &b))
             for (int64_t j = 0; j < tiles; table += b.run_count * found[j++].count)
                 fill_table(call, &k->view, &b, &found[j], k->zeros, table);
-            tile.run_count = b.run_count;
-            tile.run_length = b.length;
-            tile.accumulate = first + i > 0;
-            for (int64_t f = 0; f < region->channels; f += k->width, packed += terms * k->width * gemm->size) {
-                tile.columns = (int)fc_least(k->width, region->channels - f);
-                const int vectors = tile.columns > gemm->lanes ? 2 : 1;
-                fc_gemm_fn *const *kernels = vectors == 2 ? gemm->tile2 : gemm->tile1;
-                tile.filters = packed;
+
+        for (int64_t f = 0; f < region->channels; f += k->width) {
+            tile.columns = (int)fc_least(k->width, region->channels - f);
+            tile.runs = k->table;
+            const int vectors = tile.columns > gemm->lanes ? 2 : 1;
+            fc_gemm_fn *const *kernels = vectors == 2 ? gemm->tile2 : gemm->tile1;
+            const char *packed = k->packed;
+            b = first_block;
+            for (int64_t i = 0; i < count; i++, next_block(&call->sum, &b)) {
+                const int64_t terms = b.run_count * b.length, term = b.first_run * call->sum.run_length + b.first_term;
+                tile.run_count = b.run_count;
+                tile.run_length = b.length;
+                tile.accumulate = first + i > 0;
+                tile.filters = packed + terms * f * gemm->size;
                 tile.filters_stride = vectors * gemm->lanes;
                 tile.filters_jump = b.length * tile.filters_stride;
                 if (unpacked(call, tile.columns)) {
@@ -325,7 +330,7 @@ static void add_blocks(const work *k, int64_t first, int64_t count) {
                     tile.filters_stride = call->problem.f;
                     tile.filters_jump = call->sum.run_length * call->problem.f;
                 }
-                tile.runs = k->table;
+                packed += terms * padded * gemm->size;
                 tile.sums = sums + f * gemm->size;
                 for (int64_t j = 0; j < tiles; j++) {
                     tile.ahead = k->zeros;
