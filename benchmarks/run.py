@@ -63,7 +63,7 @@ def read_shapes(name: str) -> list[str]:
 
 
 def geometric_mean(values: list[float]) -> float:
-    return math.exp(sum(map(math.log, values)) / len(values)) if values else math.nan
+    return math.exp(sum(map(math.log, values)) / len(values))
 
 
 def start_workers(names: list[str], threads: int) -> list[Worker]:
@@ -127,9 +127,9 @@ def main() -> None:
             ratios.append(rivals[winner] / best["fastconv"])
             line += f"{ratios[-1]:7.2f}  {winner}"
         print(line, flush=True)
-    print(
-        f"geometric mean: {100 * geometric_mean(percents):.1f} % of peak, {geometric_mean(ratios):.3f} of the best peer"
-    )
+    summary = [f"{100 * geometric_mean(percents):.1f} % of peak"] if percents else []
+    summary += [f"{geometric_mean(ratios):.3f} of the best peer"] if ratios else []
+    print("geometric mean: " + ", ".join(summary))
     for worker in workers:
         worker.stop()
     if arguments.json:
