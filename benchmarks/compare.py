@@ -25,13 +25,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("before")
     parser.add_argument("after")
-    parser.add_argument("--library", default="fastconv")
+    parser.add_argument("--name", default="fastconv", help="the library to look at")
     arguments = parser.parse_args()
-    before, after = (rates(path, arguments.library) for path in (arguments.before, arguments.after))
+    before, after = (rates(path, arguments.name) for path in (arguments.before, arguments.after))
     common = [problem for problem in before if problem in after]
     if not common:
-        raise SystemExit(f"the files have no layer of {arguments.library} in common")
-    print(f"{'GFLOP/s of ' + arguments.library:50s}{'before':>9s}{'after':>9s}{'ratio':>8s}")
+        raise SystemExit(f"the files have no layer of {arguments.name} in common")
+    print(f"{'GFLOP/s of ' + arguments.name:50s}{'before':>9s}{'after':>9s}{'ratio':>8s}")
     for problem in sorted(common, key=lambda problem: after[problem] / before[problem]):
         ratio = after[problem] / before[problem]
         print(f"{problem:50s}{before[problem]:9.1f}{after[problem]:9.1f}{ratio:8.3f}")
