@@ -38,7 +38,7 @@ def measure(threads: int, isa: str = "") -> dict[str, object]:
         "cpu": cpu_name(),
         "cpu_family": cpu_family(),
         "cpus": len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count(),
-        "system": platform.platform(),
+        "system": f"{platform.system()} {platform.machine()}",
         "threads": threads,
     }
     flags = {"avx2": ["-march=haswell"], "generic": ["-march=native", "-mno-avx512f"]}.get(isa, ["-march=native"])

@@ -7,19 +7,21 @@
 #include <string.h>
 
 enum {
-    PIXELS = 448,          /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
-    FEWEST_PIXELS = 56,    /* of a region that is split further only to keep threads busy */
-    SUMS = 1 << 19,        /* bytes of sums in scratch */
-    MOST_PACKED = 1 << 21, /* where a single block takes more than PACKED; channels are split beyond */
+    PIXELS = 448,       /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
+    FEWEST_PIXELS = 56, /* of a region that is split further only to keep threads busy */
+    TASKS = 4, /* a thread, for all to end together though one is interrupted; half, where each costs packing */
+
     PACKED = 1 << 18,      /* bytes of filters packed at once: half of a small second-level cache */
+    MOST_PACKED = 1 << 21, /* where one block takes more than PACKED; channels are split beyond */
     STRIP = 1 << 20,       /* bytes of a staged strip, where more than one pixel has to fit */
-    TASKS = 4,      /* a thread, for all to end together though one is interrupted; half, where each costs packing */
-    ALIASED = 2048, /* pixels this many bytes apart share two of the first cache's sets */
-    VECTOR = 64,    /* bytes of the widest vector */
-    HEADER = 64,    /* bytes at the start of scratch: which filters it holds packed */
+    SUMS = 1 << 19,        /* bytes of sums in scratch */
+    HEADER = 64,           /* bytes at the start of scratch: which filters it holds packed */
+
     MOST_ROWS = 16, /* of any instruction set's tile */
-    TOGETHER = 28,  /* pixels of the tiles that share a panel while it is in the first cache: 14 KB of windows */
+    TOGETHER = 28,  /* most pixels of the tiles that share a panel while it is in the first cache: 14 KB of windows */
     MOST_TILES = 8, /* that share one */
+    VECTOR = 64,    /* bytes of the widest vector */
+    ALIASED = 2048, /* pixels this many bytes apart share two of the first cache's sets */
 };
 
 static int64_t share(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
