@@ -154,3 +154,8 @@ def test_shapes_may_be_any_sequence_of_integers():
             fastconv.output_shape(wrong, (3, 3, 2, 4), 1, "VALID")
     with pytest.raises(ValueError, match="negative"):
         fastconv.output_shape((1, -5, 5, 2), (3, 3, 2, 4), 1, "VALID")
+
+
+def test_the_odd_cell_of_same_goes_after():
+    problem = conv_problem((1, 224, 9, 3), (7, 2, 3, 64), (2, 1), "SAME", (1, 1), False)
+    assert (problem.pad_top, problem.pad_bottom, problem.pad_left, problem.pad_right) == (2, 3, 0, 1)
