@@ -66,6 +66,12 @@ def geometric_mean(values: list[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
 
 
+def best_peak(threads: int, isa: str) -> dict[str, object]:
+    """The machine, with the best figures of several tries: a busy neighbour would make the peak look low."""
+    tries = [measure(threads, isa) for _ in range(5)]
+    return max(tries, key=lambda found: found.get("peak_flops", 0.0))
+
+
 def start_workers(names: list[str], threads: int) -> list[Worker]:
     workers = []
     for name in names:
@@ -99,7 +105,7 @@ def main() -> None:
     tokens = [token for name in arguments.shapes for token in read_shapes(name)] + arguments.problems
     tokens = tokens or read_shapes("resnet50")
 
-    machine = measure(arguments.threads, os.environ.get("FASTCONV_ISA", ""))
+    machine = best_peak(arguments.threads, os.environ.get("FASTCONV_ISA", ""))
     peak = machine.get("peak_flops")
     print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{value}" for key, value in machine.items()))
     peers = [name for name in arguments.peers.split(",") if name]

@@ -21,6 +21,7 @@ enum {
     TOGETHER = 28,  /* most pixels of the tiles that share a panel while it is in the first cache: 14 KB of windows */
     MOST_TILES = 8, /* that share one */
     VECTOR = 64,    /* bytes of the widest vector */
+    LINE = 64,      /* bytes of a cache line */
     ALIASED = 2048, /* pixels this many bytes apart share two of the first cache's sets */
 };
 
@@ -179,18 +180,24 @@ static void next_block(const fc_sum *sum, block *b) {
     b->length = fc_least(sum->chunk, sum->run_length - b->first_term);
 }
 
-/* The output pixels of one tile: where their windows begin, in memory and in the image. */
-typedef struct pixels {
-    int count;
-    int inside; /* every tap of every window lies inside the image */
-    uintptr_t base[MOST_ROWS];
-    int64_t y[MOST_ROWS], x[MOST_ROWS];
-} pixels;
-
 /* An output pixel. */
 typedef struct position {
     int64_t n, oy, ox;
 } position;
+
+/* The output pixels of one tile: where their windows begin, in memory and, where they need it, in the image. */
+typedef struct pixels {
+    int count;
+    int inside; /* every tap of every window lies inside the image */
+    uintptr_t base[MOST_ROWS];
+    int64_t y[MOST_ROWS], x[MOST_ROWS]; /* not set if inside */
+} pixels;
+
+/* The first pixel of the region's next row. */
+static position next_row(const fc_forward *call, const fc_region *region, position at) {
+    const int last = at.oy + 1 == call->problem.oh;
+    return (position){at.n + last, last ? 0 : at.oy + 1, region->column};
+}
 
 /* The next `count` pixels of the region, from `at` on, which moves past them. */
 static void find_pixels(const fc_forward *call, const fc_region *region, const fc_view *view, position *at, int count,
@@ -198,26 +205,24 @@ static void find_pixels(const fc_forward *call, const fc_region *region, const f
     const fc_problem *p = &call->problem;
     const int folded = (int)call->sum.folded; /* a folded run holds its own padding at the sides */
     const int64_t reach_h = (p->kh - 1) * p->dilation_h, reach_w = (p->kw - 1) * p->dilation_w;
-    const int64_t end = region->column + region->columns;
+    const int64_t end = region->column + region->columns, column = view->column;
+    position pixel = *at;
     found->count = count;
     found->inside = 1;
     for (int m = 0; m < count;) {
         const int stop = (int)fc_least(count, m + end - at->ox);
-        const int64_t y = at->oy * p->stride_h - p->pad_top;
-        int64_t x = at->ox * p->stride_w - p->pad_left;
-        uintptr_t base = view->origin + (uintptr_t)(at->n * view->image + at->oy * view->row + at->ox * view->column);
+        const int64_t y = at->oy * p->stride_h - p->pad_top, x = at->ox * p->stride_w - p->pad_left;
         const int64_t last_x = x + (stop - m - 1) * p->stride_w + reach_w;
+        uintptr_t base = view->origin + (uintptr_t)(at->n * view->image + at->oy * view->row + at->ox * column);
         found->inside &= (y >= 0) & (y + reach_h < p->h) & (folded | ((x >= 0) & (last_x < p->w)));
         at->ox += stop - m;
-        for (; m < stop; m++, x += p->stride_w, base += (uintptr_t)view->column) {
-            found->base[m] = base;
-            found->y[m] = y;
-            found->x[m] = x;
-        }
-        if (at->ox == end) {
-            at->ox = region->column;
-            if (++at->oy == p->oh) at->oy = 0, at->n++;
-        }
+        for (; m < stop; m++, base += (uintptr_t)column) found->base[m] = base;
+        if (at->ox == end) *at = next_row(call, region, *at);
+    }
+    for (int m = 0; m < count && !found->inside; m++) {
+        found->y[m] = pixel.oy * p->stride_h - p->pad_top;
+        found->x[m] = pixel.ox * p->stride_w - p->pad_left;
+        if (++pixel.ox == end) pixel = next_row(call, region, pixel);
     }
 }
 
@@ -225,12 +230,13 @@ static void find_pixels(const fc_forward *call, const fc_region *region, const f
 static void fill_table(const fc_forward *call, const fc_view *view, const block *b, const pixels *at, const void *zeros,
                        const void **table) {
     const fc_problem *p = &call->problem;
+    const int count = at->count;
     const int64_t taps_w = call->sum.folded ? 1 : p->kw, size = arithmetic(call)->size;
     int64_t i = b->first_run / taps_w, j = b->first_run % taps_w;
-    for (int64_t r = 0; r < b->run_count; r++, table += at->count) {
+    for (int64_t r = 0; r < b->run_count; r++, table += count) {
         const uintptr_t offset = (uintptr_t)(i * view->tap_row + j * view->tap_column + b->first_term * size);
-        for (int m = 0; m < at->count; m++) table[m] = (const void *)(at->base[m] + offset);
-        for (int m = 0; m < at->count && !at->inside; m++) {
+        for (int m = 0; m < count; m++) table[m] = (const void *)(at->base[m] + offset);
+        for (int m = 0; m < count && !at->inside; m++) {
             const int64_t y = at->y[m] + i * p->dilation_h, x = at->x[m] + j * p->dilation_w;
             const int outside_w = !call->sum.folded && (x < 0 || x >= p->w);
             if (y < 0 || y >= p->h || outside_w) table[m] = zeros;
@@ -242,6 +248,7 @@ static void fill_table(const fc_forward *call, const fc_view *view, const block 
 /* What one task works with. */
 typedef struct work {
     const fc_forward *call;
+    const fc_gemm *gemm;
     fc_region region;
     fc_view view;
     int64_t width; /* of a panel of filters, in columns */
@@ -280,26 +287,47 @@ static void pack_blocks(const work *k, int64_t first, int64_t count) {
     }
 }
 
-/* Adds these blocks of the sum, whose filters are packed, to every output of the region.
- *
- * Meanwhile the filters of the blocks that follow are prefetched: no hardware prefetcher sees their short, distant rows
+/* The filters of the blocks that follow, prefetched meanwhile: no hardware prefetcher sees their short, distant rows
  * coming, and reading them cold would take up to half as long as a 7 x 7 image's sums. Each tile asks for one line of
  * every row of a block, until all lines were asked for. */
+typedef struct prefetch {
+    block block;
+    int64_t line, row_lines, left; /* of a row: the next line, and how many; how many of all rows are left */
+} prefetch;
+
+static int64_t first_term(const fc_sum *sum, const block *b) { return b->first_run * sum->run_length + b->first_term; }
+
+static void aim(const work *k, prefetch *p, fc_tile *tile) {
+    const fc_forward *call = k->call;
+    const int64_t filter_row = call->problem.f * fc_dtype_size(call->x.dtype);
+    tile->ahead = k->zeros;
+    tile->ahead_step = 0;
+    if (p->left == 0) return;
+    tile->ahead = k->filters + first_term(&call->sum, &p->block) * filter_row + p->line * LINE;
+    tile->ahead_step = filter_row;
+    p->left--;
+    if (++p->line == p->row_lines) {
+        p->line = 0;
+        next_block(&call->sum, &p->block);
+    }
+}
+
+/* Adds these blocks of the sum, whose filters are packed, to every output of the region. */
 static void add_blocks(const work *k, int64_t first, int64_t count) {
     const fc_forward *call = k->call;
     const fc_region *region = &k->region;
-    const fc_gemm *gemm = arithmetic(call);
-    const int64_t total = region->rows * region->columns, rows = total / k->tiles, longer = total % k->tiles;
-    const int64_t size = fc_dtype_size(call->x.dtype), filter_row = call->problem.f * size;
-    const int64_t row_lines = region->channels * size / 64 + 1;
+    const fc_gemm *gemm = k->gemm;
+    const fc_sum *sum = &call->sum;
+    const int64_t rows = region->rows * region->columns / k->tiles, longer = region->rows * region->columns % k->tiles;
     const int64_t padded = fc_parts(region->channels, k->width) * k->width;
-    const int64_t lines = row_lines * fc_least(count, block_count(&call->sum) - first - count);
-    position at = {region->image + region->row / call->problem.oh, region->row % call->problem.oh, region->column};
-    const block first_block = block_at(&call->sum, first);
+    const int64_t row_lines = region->channels * fc_dtype_size(call->x.dtype) / LINE + 1;
+    const int64_t following = fc_least(count, block_count(sum) - first - count);
     const int64_t together = fc_least(MOST_TILES, TOGETHER / gemm->rows);
+    const block first_block = block_at(sum, first);
+    prefetch soon = {block_at(sum, first + count), 0, row_lines, row_lines * following};
+    position at = {region->image + region->row / call->problem.oh, region->row % call->problem.oh, region->column};
     fc_tile tile = {.sums_stride = k->sums_stride};
     char *sums = k->sums;
-    int64_t line = 0;
 
     for (int64_t t = 0; t < k->tiles;) {
         pixels found[MOST_TILES];
@@ -308,42 +336,30 @@ static void add_blocks(const work *k, int64_t first, int64_t count) {
             find_pixels(call, region, &k->view, &at, (int)(rows + (t < longer)), &found[i]);
         const void **table = k->table; /* [block][tile][run][pixel] */
         block b = first_block;
-        for (int64_t i = 0; i < count; i++, next_block(&call->sum, &b))
+        for (int64_t i = 0; i < count; i++, next_block(sum, &b))
             for (int64_t j = 0; j < tiles; table += b.run_count * found[j++].count)
                 fill_table(call, &k->view, &b, &found[j], k->zeros, table);
 
         for (int64_t f = 0; f < region->channels; f += k->width) {
             tile.columns = (int)fc_least(k->width, region->channels - f);
             tile.runs = k->table;
-            const int vectors = tile.columns > gemm->lanes ? 2 : 1;
+            const int vectors = tile.columns > gemm->lanes ? 2 : 1, in_place = unpacked(call, tile.columns);
             fc_gemm_fn *const *kernels = vectors == 2 ? gemm->tile2 : gemm->tile1;
             const char *packed = k->packed;
+            tile.filters_stride = in_place ? call->problem.f : vectors * gemm->lanes;
             b = first_block;
-            for (int64_t i = 0; i < count; i++, next_block(&call->sum, &b)) {
-                const int64_t terms = b.run_count * b.length, term = b.first_run * call->sum.run_length + b.first_term;
+            for (int64_t i = 0; i < count; i++, next_block(sum, &b)) {
+                const int64_t terms = b.run_count * b.length;
                 tile.run_count = b.run_count;
                 tile.run_length = b.length;
                 tile.accumulate = first + i > 0;
-                tile.filters = packed + terms * f * gemm->size;
-                tile.filters_stride = vectors * gemm->lanes;
-                tile.filters_jump = b.length * tile.filters_stride;
-                if (unpacked(call, tile.columns)) {
-                    tile.filters = k->filters + term * filter_row + f * size;
-                    tile.filters_stride = call->problem.f;
-                    tile.filters_jump = call->sum.run_length * call->problem.f;
-                }
+                tile.filters = in_place ? k->filters + (first_term(sum, &b) * call->problem.f + f) * gemm->size
+                                        : packed + terms * f * gemm->size;
+                tile.filters_jump = (in_place ? sum->run_length : b.length) * tile.filters_stride;
                 packed += terms * padded * gemm->size;
                 tile.sums = sums + f * gemm->size;
                 for (int64_t j = 0; j < tiles; j++) {
-                    tile.ahead = k->zeros;
-                    tile.ahead_step = 0;
-                    if (line < lines) {
-                        const block next = block_at(&call->sum, first + count + line / row_lines);
-                        const int64_t next_term = next.first_run * call->sum.run_length + next.first_term;
-                        tile.ahead = k->filters + next_term * filter_row + line % row_lines * 64;
-                        tile.ahead_step = filter_row;
-                        line++;
-                    }
+                    aim(k, &soon, &tile);
                     kernels[found[j].count - 1](&tile);
                     tile.runs += b.run_count * found[j].count;
                     tile.sums = (char *)tile.sums + found[j].count * k->sums_stride * gemm->size;
@@ -391,7 +407,7 @@ void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_problem *p = &call->problem;
     const int64_t size = arithmetic(call)->size;
-    work k = {.call = call, .region = locate(call, task), .width = panel_width(call)};
+    work k = {.call = call, .gemm = arithmetic(call), .region = locate(call, task), .width = panel_width(call)};
     k.tiles = fc_parts(k.region.rows * k.region.columns, arithmetic(call)->rows);
     const int64_t channel = k.region.group * (p->f / p->groups) + k.region.channel;
     k.filters = (const char *)call->w + channel * fc_dtype_size(call->x.dtype);

@@ -9,6 +9,7 @@
 #define FC_JOIN(a, b) FC_JOIN_(a, b)
 #define FC_PRAGMA(text) _Pragma(#text)
 #define FC_INLINE inline __attribute__((always_inline))
+#define FC_OPAQUE(pointer) __asm__("" : "+r"(pointer)) /* the compiler forgets what it knows of it */
 
 #ifdef __clang__
 #define FC_UNROLL _Pragma("unroll")
