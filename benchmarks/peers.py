@@ -1,7 +1,8 @@
-"""The libraries under comparison, each at its best: ``Peer(threads).prepare(problem, x, w)`` gives what to time.
+"""The libraries under comparison, each at its best: ``Peer(threads).forward(problem, x, w)`` gives what to time.
 
-A prepared call returns its result, in the library's own array type and layout; ``prepare`` returns None where the
-library cannot compute the problem.
+So do ``backprop_input(problem, w, dy)`` and ``backprop_filter(problem, x, dy)``, where a library has them. A prepared
+call returns its result, in the library's own array type and layout; None says that the library cannot compute the
+problem.
 """
 
 from __future__ import annotations
@@ -46,9 +47,19 @@ class Fastconv:
         isa = fastconv.show_config("dicts")["Instruction sets"]["in use"]
         self.version = f"{fastconv.__version__} ({isa})"
 
-    def prepare(self, p, x: np.ndarray, w: np.ndarray) -> Call:
+    def forward(self, p, x: np.ndarray, w: np.ndarray) -> Call:
         pads, strides, dilations = explicit_pads(p), (p.stride_h, p.stride_w), (p.dilation_h, p.dilation_w)
         return lambda: self.nn.conv2d(x, w, strides, pads, dilations=dilations)
+
+    def backprop_input(self, p, w: np.ndarray, dy: np.ndarray) -> Call:
+        pads, strides, dilations = explicit_pads(p), (p.stride_h, p.stride_w), (p.dilation_h, p.dilation_w)
+        sizes = (p.n, p.h, p.w, p.c)
+        return lambda: self.nn.conv2d_backprop_input(sizes, w, dy, strides, pads, dilations=dilations)
+
+    def backprop_filter(self, p, x: np.ndarray, dy: np.ndarray) -> Call:
+        pads, strides, dilations = explicit_pads(p), (p.stride_h, p.stride_w), (p.dilation_h, p.dilation_w)
+        sizes = (p.kh, p.kw, p.c // p.groups, p.f)
+        return lambda: self.nn.conv2d_backprop_filter(x, sizes, dy, strides, pads, dilations=dilations)
 
 
 class LiteRT:
@@ -63,7 +74,7 @@ class LiteRT:
         self.interpreter = interpreter
         self.version = version("ai-edge-litert")
 
-    def prepare(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
+    def forward(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
         import flatbuffers
         from ai_edge_litert import schema_py_generated as s
 
@@ -136,7 +147,7 @@ class OnnxRuntime:
         self.options.log_severity_level = 4
         self.version = onnxruntime.__version__
 
-    def prepare(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
+    def forward(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
         from onnx import TensorProto, helper, numpy_helper
 
         weights = numpy_helper.from_array(np.ascontiguousarray(w.transpose(3, 2, 0, 1)), "w")
@@ -176,7 +187,7 @@ class Torch:
         self.torch = torch
         self.version = torch.__version__
 
-    def prepare(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
+    def forward(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
         torch = self.torch
         if (p.pad_top, p.pad_left) != (p.pad_bottom, p.pad_right):
             x = np.pad(x, explicit_pads(p))
@@ -194,6 +205,38 @@ class Torch:
 
         return call
 
+    def gradient(self, p, x: np.ndarray, w: np.ndarray, dy: np.ndarray, which: int) -> Call | None:
+        torch = self.torch
+        if (p.pad_top, p.pad_left) != (p.pad_bottom, p.pad_right):
+            x = np.pad(x, explicit_pads(p))  # the gradient of the padded input takes a little more work
+            pads = (0, 0)
+        else:
+            pads = (p.pad_top, p.pad_left)
+
+        def channels_last(array: np.ndarray, axes: tuple[int, ...]):
+            tensor = torch.from_numpy(np.ascontiguousarray(array.transpose(axes)))
+            return tensor.contiguous(memory_format=torch.channels_last)
+
+        image, output = channels_last(x, (0, 3, 1, 2)), channels_last(dy, (0, 3, 1, 2))
+        weights = channels_last(w, (3, 2, 0, 1))
+        strides, dilations = (p.stride_h, p.stride_w), (p.dilation_h, p.dilation_w)
+        mask = [which == 0, which == 1, False]
+        backward = torch.ops.aten.convolution_backward
+
+        def call():
+            with torch.inference_mode():
+                return backward(output, image, weights, None, strides, pads, dilations, False, [0, 0], p.groups, mask)[
+                    which
+                ]
+
+        return call
+
+    def backprop_input(self, p, w: np.ndarray, dy: np.ndarray) -> Call | None:
+        return self.gradient(p, np.zeros((p.n, p.h, p.w, p.c), np.float32), w, dy, 0)
+
+    def backprop_filter(self, p, x: np.ndarray, dy: np.ndarray) -> Call | None:
+        return self.gradient(p, x, np.zeros((p.kh, p.kw, p.c // p.groups, p.f), np.float32), dy, 1)
+
 
 class TensorFlow:
     """Eager, on TensorFlow's own tensors, in its default mode."""
@@ -207,7 +250,7 @@ class TensorFlow:
         self.tf = tensorflow
         self.version = tensorflow.__version__
 
-    def prepare(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
+    def forward(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
         tf = self.tf
         padding: object = "SAME" if same_pads(p) else explicit_pads(p) if has_pads(p) else "VALID"
         image, weights = tf.constant(x), tf.constant(w)
@@ -216,6 +259,44 @@ class TensorFlow:
             weights = tf.reshape(weights, (p.kh, p.kw, p.c, p.f // p.c))
             return lambda: tf.nn.depthwise_conv2d(image, weights, strides, padding, dilations=dilations)
         return lambda: tf.nn.conv2d(image, weights, strides, padding, dilations=dilations)
+
+    def arguments(self, p) -> dict[str, object]:
+        pads = [] if same_pads(p) or not has_pads(p) else [cells for pair in explicit_pads(p) for cells in pair]
+        return {
+            "strides": [1, p.stride_h, p.stride_w, 1],
+            "dilations": [1, p.dilation_h, p.dilation_w, 1],
+            "padding": "SAME" if same_pads(p) else "EXPLICIT" if pads else "VALID",
+            "explicit_paddings": pads,
+        }
+
+    def backprop_input(self, p, w: np.ndarray, dy: np.ndarray) -> Call | None:
+        tf = self.tf
+        sizes, weights, output, arguments = (p.n, p.h, p.w, p.c), tf.constant(w), tf.constant(dy), self.arguments(p)
+        if p.groups == p.c > 1:
+            return self.depthwise("Input", p, input_sizes=sizes, filter=weights, out_backprop=output)
+        operation = tf.raw_ops.Conv2DBackpropInput
+        return lambda: operation(input_sizes=sizes, filter=weights, out_backprop=output, **arguments)
+
+    def backprop_filter(self, p, x: np.ndarray, dy: np.ndarray) -> Call | None:
+        tf = self.tf
+        sizes = (p.kh, p.kw, p.c // p.groups, p.f)
+        image, output, arguments = tf.constant(x), tf.constant(dy), self.arguments(p)
+        if p.groups == p.c > 1:
+            return self.depthwise("Filter", p, input=image, filter_sizes=sizes, out_backprop=output)
+        operation = tf.raw_ops.Conv2DBackpropFilter
+        return lambda: operation(input=image, filter_sizes=sizes, out_backprop=output, **arguments)
+
+    def depthwise(self, which: str, p, **tensors) -> Call | None:
+        tf, shape = self.tf, (p.kh, p.kw, p.c, p.f // p.c)
+        if p.stride_h != p.stride_w or (p.dilation_h, p.dilation_w) != (1, 1):
+            return None
+        if which == "Input":
+            tensors["filter"] = tf.reshape(tensors["filter"], shape)
+        else:
+            tensors["filter_sizes"] = shape
+        operation = getattr(tf.raw_ops, f"DepthwiseConv2dNativeBackprop{which}")
+        arguments = self.arguments(p)
+        return lambda: operation(**tensors, **arguments)
 
 
 class Jax:
@@ -227,21 +308,38 @@ class Jax:
         self.jax = jax
         self.version = jax.__version__
 
-    def prepare(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
+    def forward(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
         jax = self.jax
-        function = jax.jit(
-            lambda image, weights: jax.lax.conv_general_dilated(
-                image,
-                weights,
-                (p.stride_h, p.stride_w),
-                explicit_pads(p)[1:3],
-                rhs_dilation=(p.dilation_h, p.dilation_w),
-                dimension_numbers=("NHWC", "HWIO", "NHWC"),
-                feature_group_count=p.groups,
-            )
-        )
+        function = jax.jit(self.convolution(p))
         image, weights = jax.numpy.asarray(x), jax.numpy.asarray(w)
         return lambda: function(image, weights).block_until_ready()
+
+    def convolution(self, p):
+        return lambda image, weights: self.jax.lax.conv_general_dilated(
+            image,
+            weights,
+            (p.stride_h, p.stride_w),
+            explicit_pads(p)[1:3],
+            rhs_dilation=(p.dilation_h, p.dilation_w),
+            dimension_numbers=("NHWC", "HWIO", "NHWC"),
+            feature_group_count=p.groups,
+        )
+
+    def backprop_input(self, p, w: np.ndarray, dy: np.ndarray) -> Call | None:
+        jax = self.jax
+        weights, output = jax.numpy.asarray(w), jax.numpy.asarray(dy)
+        image = jax.ShapeDtypeStruct((p.n, p.h, p.w, p.c), w.dtype)
+        forward = self.convolution(p)
+        function = jax.jit(lambda w, dy: jax.linear_transpose(lambda x: forward(x, w), image)(dy)[0])
+        return lambda: function(weights, output).block_until_ready()
+
+    def backprop_filter(self, p, x: np.ndarray, dy: np.ndarray) -> Call | None:
+        jax = self.jax
+        image, output = jax.numpy.asarray(x), jax.numpy.asarray(dy)
+        weights = jax.ShapeDtypeStruct((p.kh, p.kw, p.c // p.groups, p.f), x.dtype)
+        forward = self.convolution(p)
+        function = jax.jit(lambda x, dy: jax.linear_transpose(lambda w: forward(x, w), weights)(dy)[0])
+        return lambda: function(image, output).block_until_ready()
 
 
 class OpenCV:
@@ -254,7 +352,7 @@ class OpenCV:
         self.cv2 = cv2
         self.version = cv2.__version__
 
-    def prepare(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
+    def forward(self, p, x: np.ndarray, w: np.ndarray) -> Call | None:
         if (p.n, p.c, p.f, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w) != (1, 1, 1, 1, 1, 1, 1):
             return None
         if (p.oh, p.ow) != (p.h, p.w):

@@ -22,6 +22,8 @@ from peers import PEERS  # noqa: E402
 
 from fastconv._problem import ConvProblem  # noqa: E402
 
+DIRECTIONS = ("forward", "backprop_input", "backprop_filter")
+
 
 class Worker:
     """One library in its own process."""
@@ -82,9 +84,9 @@ def start_workers(names: list[str], threads: int) -> list[Worker]:
     return workers
 
 
-def measure_layer(workers: list[Worker], token: str, rounds: int, seconds: float) -> dict[str, float]:
+def measure_layer(workers: list[Worker], token: str, direction: str, rounds: int, seconds: float) -> dict[str, float]:
     """The best time of each library that can compute the layer, in seconds."""
-    able = [worker for worker in workers if worker.ask(prepare=token)["ok"]]
+    able = [worker for worker in workers if worker.ask(prepare=token, direction=direction)["ok"]]
     best = {worker.name: math.inf for worker in able}
     for _ in range(rounds):
         for worker in able:
@@ -97,6 +99,7 @@ def main() -> None:
     parser.add_argument("problems", nargs="*", metavar="PROBLEM", help="such as n1h8w8c4_k3x3f4_s1x1_d1x1_p1,1,1,1_g1")
     parser.add_argument("--shapes", action="append", default=[], metavar="FILE", help="a file, or a name in shapes/")
     parser.add_argument("--peers", default=",".join(name for name in PEERS if name != "fastconv"))
+    parser.add_argument("--direction", choices=DIRECTIONS, default=DIRECTIONS[0])
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5, help="times that each library is asked")
     parser.add_argument("--seconds", type=float, default=0.1, help="time that each library gets when asked")
@@ -120,7 +123,7 @@ def main() -> None:
     layers, ratios, percents = [], [], []
     for token in tokens:
         flops = 2 * ConvProblem.parse(token).multiply_adds
-        best = measure_layer(workers, token, arguments.rounds, arguments.seconds)
+        best = measure_layer(workers, token, arguments.direction, arguments.rounds, arguments.seconds)
         layers.append({"problem": token, "flops": flops, "seconds": best})
         rivals = {name: time for name, time in best.items() if name != "fastconv"}
         line = f"{token:46s}"
@@ -142,6 +145,7 @@ def main() -> None:
         command = "python benchmarks/run.py " + " ".join(sys.argv[1:])
         isa = os.environ.get("FASTCONV_ISA")
         result = {
+            "direction": arguments.direction,
             "command": f"FASTCONV_ISA={isa} {command}" if isa else command,
             "machine": machine,
             "versions": versions,

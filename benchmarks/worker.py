@@ -1,7 +1,7 @@
 """One library in a process of its own: answers each JSON line on standard input with one on standard output.
 
-``{"prepare": token}`` answers ``{"ok": true}``, or false where the library cannot compute it; ``{"measure": seconds}``
-answers ``{"best": seconds}``, the shortest call made in that time.
+``{"prepare": token, "direction": "forward"}`` answers ``{"ok": true}``, or false where the library cannot compute that;
+``{"measure": seconds}`` answers ``{"best": seconds}``, the shortest call made in that time.
 """
 
 from __future__ import annotations
@@ -15,12 +15,13 @@ from pathlib import Path
 import numpy as np
 
 
-def inputs(problem) -> tuple[np.ndarray, np.ndarray]:
-    """Images like the output of a ReLU (half of it zeros), and centred filters."""
+def operands(problem, direction: str) -> tuple[np.ndarray, np.ndarray]:
+    """Two of: images like the output of a ReLU (half of it zeros), centred filters, centred output gradients."""
     rng = np.random.default_rng(0)
     x = np.maximum(rng.standard_normal((problem.n, problem.h, problem.w, problem.c), dtype=np.float32), 0)
     w = rng.standard_normal((problem.kh, problem.kw, problem.c // problem.groups, problem.f), dtype=np.float32)
-    return x, w
+    dy = rng.standard_normal((problem.n, problem.oh, problem.ow, problem.f), dtype=np.float32)
+    return {"forward": (x, w), "backprop_input": (w, dy), "backprop_filter": (x, dy)}[direction]
 
 
 def main() -> None:
@@ -45,9 +46,12 @@ def main() -> None:
         request = json.loads(line)
         if "prepare" in request:
             problem = ConvProblem.parse(request["prepare"])
+            direction = request.get("direction", "forward")
+            prepare = getattr(peer, direction, None)
             call = None
             try:
-                call = peer.prepare(problem, *inputs(problem))
+                if prepare is not None:
+                    call = prepare(problem, *operands(problem, direction))
                 if call is not None:
                     call()
             except Exception as error:  # any library, any reason: said, and left out of the comparison

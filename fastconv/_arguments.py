@@ -46,16 +46,17 @@ def channels_first(data_format: Any) -> bool:
     raise ValueError(f"data_format: {data_format!r} is not one of 'NHWC' and 'NCHW'")
 
 
-def spatial(name: str, value: Any) -> tuple[int, ...]:
-    """The integers of ``strides`` or ``dilations``: 1, 2 or 4 of them; None is one 1."""
+def spatial(name: str, value: Any, lengths: tuple[int, ...] = (1, 2, 4)) -> tuple[int, ...]:
+    """The integers of ``strides`` or ``dilations``: as many as `lengths` allows; None is one 1."""
     if value is None:
         return (1,)
     if isinstance(value, (str, bytes, dict, set)):
         raise TypeError(f"{name}: expected an integer or a list of them, got {value!r}")
     if not isinstance(value, Sized) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return (_integer(name, value),)
-    if len(value) not in (1, 2, 4):
-        raise ValueError(f"{name}: should be of length 1, 2 or 4, but {value!r} has length {len(value)}")
+    if len(value) not in lengths:
+        allowed = ", ".join(map(str, lengths[:-1])) + f" or {lengths[-1]}"
+        raise ValueError(f"{name}: should be of length {allowed}, but {value!r} has length {len(value)}")
     return tuple(_integer(name, item) for item in value)  # type: ignore[attr-defined]
 
 
@@ -134,6 +135,12 @@ def _array(name: str, value: Any) -> np.ndarray:
         raise ValueError(f"{name}: cannot be made an array: {error}") from None
 
 
+def array_of(name: str, value: Any) -> np.ndarray:
+    """The array of an operand whose dtype decides."""
+    array = _array(name, value)
+    return _narrowed(name, array) if _is_python(value) else array
+
+
 def _narrowed(name: str, array: np.ndarray) -> np.ndarray:
     """Python's own numbers as TensorFlow takes them: float32, or int32 if they fit."""
     if array.dtype == np.float64:
@@ -159,34 +166,32 @@ def _behaved(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def tensors(input: Any, filters: Any) -> tuple[np.ndarray, np.ndarray]:
-    """Both operands as behaved arrays of the input's dtype.
+def tensors(first: Any, second: Any, names: tuple[str, str] = ("input", "filters")) -> tuple[np.ndarray, np.ndarray]:
+    """Both operands as behaved arrays of the first one's dtype.
 
     Raises
     ------
     TypeError
-        If the input's dtype is not supported, or the filters cannot be cast to it.
+        If the first one's dtype is not supported, or the second cannot be cast to it.
     """
-    x, w = _array("input", input), _array("filters", filters)
-    if _is_python(input):
-        x = _narrowed("input", x)
-    if x.dtype.name not in DTYPES:
+    a, b = array_of(names[0], first), _array(names[1], second)
+    shapes = f"{names[0]} shape {a.shape}, {names[1]} shape {b.shape}"
+    if a.dtype.name not in DTYPES:
         raise TypeError(
-            f"input: dtype {x.dtype} is not one of {', '.join(DTYPES)}; convert it with astype"
-            f" (input shape {x.shape}, filter shape {w.shape})"
+            f"{names[0]}: dtype {a.dtype} is not one of {', '.join(DTYPES)}; convert it with astype ({shapes})"
         )
-    target = x.dtype.newbyteorder("=")
-    if w.dtype != target:
-        if not _is_real(w.dtype) or (target == np.int32 and w.dtype.kind not in "iub"):
+    target = a.dtype.newbyteorder("=")
+    if b.dtype != target:
+        if not _is_real(b.dtype) or (target == np.int32 and b.dtype.kind not in "iub"):
             raise TypeError(
-                f"filters: dtype {w.dtype} does not go with an input of {x.dtype}; convert it with astype"
-                f" (input shape {x.shape}, filter shape {w.shape})"
+                f"{names[1]}: dtype {b.dtype} does not go with {names[0]} of dtype {a.dtype}; convert it with astype"
+                f" ({shapes})"
             )
-        if target == np.int32 and _is_python(filters):
-            w = _narrowed("filters", w)
+        if target == np.int32 and _is_python(second):
+            b = _narrowed(names[1], b)
         with np.errstate(all="ignore"):  # what does not fit becomes infinite, or wraps, as in TensorFlow
-            w = w.astype(target)
-    return _behaved(x), _behaved(w)
+            b = b.astype(target)
+    return _behaved(a), _behaved(b)
 
 
 def check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: tuple[Any, ...]) -> None:
@@ -216,4 +221,14 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
         raise TypeError(f"{name}: expected a sequence of integers, got {value!r}") from None
     if any(size < 0 for size in sizes):
         raise ValueError(f"{name}: {sizes} has a negative entry")
+    return sizes
+
+
+def image_sizes(name: str, value: Any, batch: int, depth: int, first: bool) -> tuple[int, ...]:
+    """Four sizes in the order of the data format, or (height, width), which the batch and the depth complete."""
+    sizes = shape_of(name, value)
+    if len(sizes) == 2:
+        return (batch, depth, *sizes) if first else (batch, *sizes, depth)
+    if len(sizes) != 4:
+        raise ValueError(f"{name}: should hold 4 sizes, or height and width, but {sizes} has {len(sizes)}")
     return sizes

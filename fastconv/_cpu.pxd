@@ -1,4 +1,4 @@
-"""The C side as Cython sees it: src/problem.h, src/kernels.h and src/forward.h."""
+"""The C side as Cython sees it: the headers in src/."""
 
 from libc.stdint cimport int64_t
 
@@ -26,6 +26,10 @@ cdef extern from "problem.h" nogil:
         fc_dtype dtype
         int64_t stride_n, stride_h, stride_w, stride_c
 
+    ctypedef struct fc_filters:
+        const void *data
+        int64_t group, h, w, depth, column
+
 cdef extern from "kernels.h" nogil:
     ctypedef struct fc_kernels:
         const char *name
@@ -41,11 +45,26 @@ cdef extern from "forward.h" nogil:
         fc_sum sum
         const fc_kernels *kernels
         fc_tensor x, y
-        const void *w
+        fc_filters w
         int along_rows
         int64_t tasks
         int64_t scratch_bytes
 
     void fc_forward_split(fc_forward *call, int threads)
     void fc_forward_begin(void *scratch)
-    void fc_forward_task(const fc_forward *call, int64_t task, void *scratch)
+    void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch)
+
+cdef extern from "backprop_filter.h" nogil:
+    ctypedef struct fc_pixel_sum:
+        int64_t rows, columns, slices
+
+    ctypedef struct fc_backprop_filter:
+        fc_forward forward
+        fc_pixel_sum pixels
+        void *w
+        int64_t tasks, sums
+        int64_t scratch_bytes, partial_bytes
+
+    void fc_backprop_filter_split(fc_backprop_filter *call, int threads)
+    void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial)
+    void fc_backprop_filter_sum(const fc_backprop_filter *call, int64_t sum, void *partial)

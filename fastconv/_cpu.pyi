@@ -2,7 +2,9 @@ from typing import Any, final
 
 import numpy as np
 
+from fastconv._phases import Phase
 from fastconv._problem import ConvProblem
+from fastconv._summation import PixelSum, Summation
 
 def use_instruction_set(wanted: str) -> None: ...
 def instruction_sets() -> dict[str, bool]: ...
@@ -15,10 +17,29 @@ class Forward:
     def __init__(
         self,
         problem: ConvProblem,
-        sum: tuple[bool, int, int, int, int],
+        sum: Summation,
         dtype: str,
         channels_first: bool,
         one_row: bool = ...,
         along_rows: bool = ...,
     ) -> None: ...
     def run(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int) -> None: ...
+
+@final
+class BackpropInput:
+    def __init__(
+        self,
+        problem: ConvProblem,
+        phases: list[tuple[Phase, Summation, bool, bool]],
+        complete: bool,
+        dtype: str,
+        channels_first: bool,
+    ) -> None: ...
+    def run(self, w: np.ndarray, dy: np.ndarray, dx: np.ndarray, threads: int) -> None: ...
+
+@final
+class BackpropFilter:
+    def __init__(
+        self, problem: ConvProblem, sum: Summation, pixels: PixelSum, dtype: str, channels_first: bool
+    ) -> None: ...
+    def run(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int) -> None: ...

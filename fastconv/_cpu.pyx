@@ -3,12 +3,11 @@
 
 import os
 
-import numpy
-
 cimport cython
 cimport numpy as cnp
 from cython.parallel cimport prange, threadid
 from libc.stdint cimport int64_t
+from libc.stdlib cimport calloc, free
 
 cnp.import_array()
 
@@ -130,8 +129,9 @@ def behaved(input, filters):
 cdef class Forward:
     """A forward convolution of one problem, dtype and layout.
 
-    `sum` is the planner's Summation. With `one_row`, images whose pixels are evenly spaced are computed as one row of
-    pixels: a plain matrix product. With `along_rows`, lanes hold neighbouring pixels (src/image_filter.c).
+    `sum` is the planner's Summation. With `one_row`, for 1x1 filters, images whose pixels are evenly spaced are
+    computed as one row of pixels: a plain matrix product. With `along_rows`, lanes hold neighbouring pixels
+    (src/image_filter.c).
     """
     cdef fc_problem problem
     cdef fc_sum sum
@@ -140,15 +140,10 @@ cdef class Forward:
     cdef bint one_row
     cdef bint along_rows
 
-    def __init__(self, problem, sum, str dtype, bint channels_first, bint one_row=False,
-                 bint along_rows=False):
-        cdef fc_problem *p = &self.problem
-        (p.n, p.h, p.w, p.c, p.kh, p.kw, p.f, p.oh, p.ow, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w,
-         p.pad_top, p.pad_bottom, p.pad_left, p.pad_right, p.groups) = problem
-        (self.sum.folded, self.sum.runs, self.sum.run_length, self.sum.block_runs, self.sum.chunk) = sum
-        self.dtype = {"float32": FC_F32, "float64": FC_F64, "int32": FC_I32, "float16": FC_F16, "bfloat16": FC_BF16}[
-            dtype
-        ]
+    def __init__(self, problem, sum, str dtype, bint channels_first, bint one_row=False, bint along_rows=False):
+        self.problem = problem_of(problem)
+        self.sum = sum_of(sum)
+        self.dtype = DTYPES[dtype]
         self.channels_first = channels_first
         self.one_row = one_row
         self.along_rows = along_rows
@@ -156,62 +151,217 @@ cdef class Forward:
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int threads):
         """Computes y, a dense array, from behaved 4-D arrays x and w; x may have any number of images."""
         cdef fc_forward call
-        cdef fc_problem *p = &call.problem
-        cdef int64_t task
-        cdef char *scratch
         call.problem = self.problem
-        p.n = cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) == 4 else 0
-        # Shapes were read when the plan was looked up; another thread may have changed them since.
-        if not (
-            self.is_image(x, p.n, p.h, p.w, p.c)
-            and self.is_image(y, p.n, p.oh, p.ow, p.f)
-            and has_shape(w, p.kh, p.kw, p.c // p.groups, p.f)
-        ):
-            raise ValueError("input: an array changed its shape during the call")
-        if not cnp.PyArray_IS_C_CONTIGUOUS(w):
-            w = numpy.ascontiguousarray(w)
+        cdef fc_problem *p = &call.problem
+        p.n = images(x)
+        check_shapes(self.channels_first, p, x, w, y)
         call.sum = self.sum
         call.kernels = chosen
         call.along_rows = self.along_rows
-        call.x = self.tensor(x, p.h, p.w, p.c)
-        call.y = self.tensor(y, p.oh, p.ow, p.f)
-        call.w = cnp.PyArray_DATA(w)
-        if self.one_row and evenly_spaced(&call.x, p) and evenly_spaced(&call.y, p):
-            p.w = p.ow = p.n * p.h * p.w
-            p.n = p.h = p.oh = 1
-        fc_forward_split(&call, threads)
+        call.x = tensor(x, self.dtype, self.channels_first, p.h, p.w, p.c)
+        call.y = tensor(y, self.dtype, self.channels_first, p.oh, p.ow, p.f)
+        call.w = filters_of(w, p.f // p.groups)
+        if self.one_row:
+            merge_images(&call)
+        share_out(&call, 1, threads)
+
+
+@cython.final
+cdef class BackpropInput:
+    """The gradient of a convolution's input, for one problem, dtype and layout.
+
+    `phases` holds for each of the planner's phases the Phase, its Summation, and one_row and along_rows as in Forward.
+    Cells that belong to no phase become zero; there are none where `complete`.
+    """
+    cdef fc_problem problem
+    cdef fc_dtype dtype
+    cdef bint channels_first
+    cdef bint complete
+    cdef list phases
+
+    def __init__(self, problem, list phases, bint complete, str dtype, bint channels_first):
+        self.problem = problem_of(problem)
+        self.phases = phases
+        self.complete = complete
+        self.dtype = DTYPES[dtype]
+        self.channels_first = channels_first
+
+    def run(self, cnp.ndarray w, cnp.ndarray dy, cnp.ndarray dx, int threads):
+        """Computes dx, a dense array, from behaved 4-D arrays w and dy."""
+        cdef fc_problem p = self.problem
+        cdef int64_t size = cnp.PyArray_ITEMSIZE(w)
+        cdef fc_tensor x, y
+        cdef fc_filters filters
+        cdef fc_forward *call
+        cdef int index
+        cdef int count = <int>len(self.phases)
+        p.n = images(dy)
+        check_shapes(self.channels_first, &p, dx, w, dy)
+        x = tensor(dx, self.dtype, self.channels_first, p.h, p.w, p.c)
+        y = tensor(dy, self.dtype, self.channels_first, p.oh, p.ow, p.f)
+        filters = filters_of(w, p.f // p.groups)
+        if not self.complete:
+            dx.fill(0)
+        cdef fc_forward *calls = <fc_forward *>calloc(count, sizeof(fc_forward))
+        if calls == NULL:
+            raise MemoryError(f"no memory for {count} phases")
+        try:
+            for index in range(count):
+                phase, sum, one_row, along_rows = self.phases[index]
+                problem, row, column, tap_row, tap_column, tap_step_h, tap_step_w = phase
+                call = &calls[index]
+                call.problem = problem_of(problem)
+                call.problem.n = p.n
+                call.sum = sum_of(sum)
+                call.kernels = chosen
+                call.along_rows = along_rows
+                call.x = y
+                call.y = x
+                call.y.data = <char *>x.data + (<int64_t>row * x.stride_h + <int64_t>column * x.stride_w) * size
+                call.y.stride_h = x.stride_h * p.stride_h
+                call.y.stride_w = x.stride_w * p.stride_w
+                call.w.data = (
+                    <const char *>filters.data
+                    + (<int64_t>tap_row * filters.h + <int64_t>tap_column * filters.w) * size
+                )
+                call.w.group = filters.group
+                call.w.h = <int64_t>tap_step_h * filters.h
+                call.w.w = <int64_t>tap_step_w * filters.w
+                call.w.depth = filters.column
+                call.w.column = filters.depth
+                if one_row:
+                    merge_images(call)
+            share_out(calls, count, threads)
+        finally:
+            free(calls)
+
+
+@cython.final
+cdef class BackpropFilter:
+    """The gradient of a convolution's filters, for one problem, dtype and layout."""
+    cdef fc_problem problem
+    cdef fc_sum sum
+    cdef fc_pixel_sum pixels
+    cdef fc_dtype dtype
+    cdef bint channels_first
+
+    def __init__(self, problem, sum, pixels, str dtype, bint channels_first):
+        self.problem = problem_of(problem)
+        self.sum = sum_of(sum)
+        (self.pixels.rows, self.pixels.columns, self.pixels.slices) = pixels
+        self.dtype = DTYPES[dtype]
+        self.channels_first = channels_first
+
+    def run(self, cnp.ndarray x, cnp.ndarray dy, cnp.ndarray dw, int threads):
+        """Computes dw, a dense array, from behaved 4-D arrays x and dy."""
+        cdef fc_backprop_filter call
+        call.forward.problem = self.problem
+        cdef fc_problem *p = &call.forward.problem
+        check_shapes(self.channels_first, p, x, dw, dy)
+        call.forward.sum = self.sum
+        call.forward.kernels = chosen
+        call.forward.x = tensor(x, self.dtype, self.channels_first, p.h, p.w, p.c)
+        call.forward.y = tensor(dy, self.dtype, self.channels_first, p.oh, p.ow, p.f)
+        call.pixels = self.pixels
+        call.w = cnp.PyArray_DATA(dw)
+        fc_backprop_filter_split(&call, threads)
         threads = <int>min(<int64_t>threads, call.tasks)
-        scratch = <char *>fc_take_scratch(<size_t>(threads * call.scratch_bytes))
-        if scratch == NULL:
-            raise MemoryError(f"no memory for {threads * call.scratch_bytes} bytes of scratch")
-        for task in range(threads):
-            fc_forward_begin(scratch + task * call.scratch_bytes)
+        cdef int64_t task
+        cdef int64_t each = call.scratch_bytes
+        cdef char *scratch = take_scratch(threads * each + call.partial_bytes)
+        cdef char *partial = scratch + threads * each
         with nogil:
             if threads == 1:  # not a team of one, which may hang in a forked child
                 for task in range(call.tasks):
-                    fc_forward_task(&call, task, scratch)
+                    fc_backprop_filter_task(&call, task, scratch, partial)
+                for task in range(call.sums):
+                    fc_backprop_filter_sum(&call, task, partial)
             else:
                 for task in prange(call.tasks, num_threads=threads, schedule="dynamic", chunksize=1):
-                    fc_forward_task(&call, task, scratch + threadid() * call.scratch_bytes)
+                    fc_backprop_filter_task(&call, task, scratch + threadid() * each, partial)
+                for task in prange(call.sums, num_threads=threads, schedule="dynamic", chunksize=1):
+                    fc_backprop_filter_sum(&call, task, partial)
         fc_give_scratch(scratch)
 
-    cdef bint is_image(self, cnp.ndarray array, int64_t n, int64_t h, int64_t w, int64_t c):
-        return has_shape(array, n, c, h, w) if self.channels_first else has_shape(array, n, h, w, c)
 
-    cdef fc_tensor tensor(self, cnp.ndarray array, int64_t h, int64_t w, int64_t c):
-        """The array as C sees it; an axis of one cell has no stride of its own and gets a dense one."""
-        cdef fc_tensor seen
-        cdef cnp.npy_intp *steps = cnp.PyArray_STRIDES(array)
-        cdef int64_t size = cnp.PyArray_ITEMSIZE(array)
-        cdef int axis_h = 2 if self.channels_first else 1
-        cdef int axis_c = 1 if self.channels_first else 3
-        seen.data = cnp.PyArray_DATA(array)
-        seen.dtype = self.dtype
-        seen.stride_c = steps[axis_c] // size if c > 1 else 1
-        seen.stride_w = steps[axis_h + 1] // size if w > 1 else (c if seen.stride_c == 1 else 1)
-        seen.stride_h = steps[axis_h] // size if h > 1 else w * seen.stride_w
-        seen.stride_n = steps[0] // size if cnp.PyArray_DIM(array, 0) > 1 else h * seen.stride_h
-        return seen
+DTYPES = {"float32": FC_F32, "float64": FC_F64, "int32": FC_I32, "float16": FC_F16, "bfloat16": FC_BF16}
+
+
+cdef char *take_scratch(int64_t size) except NULL:
+    cdef char *scratch = <char *>fc_take_scratch(<size_t>size)
+    if scratch == NULL:
+        raise MemoryError(f"no memory for {size} bytes of scratch")
+    return scratch
+
+
+cdef int share_out(fc_forward *calls, int count, int threads) except -1:
+    """Runs the tasks of these calls on so many threads, or as many as there are tasks."""
+    cdef int64_t tasks = 0
+    cdef int64_t each = 0
+    cdef int64_t task
+    cdef int index
+    for index in range(count):
+        fc_forward_split(&calls[index], threads)
+        tasks += calls[index].tasks
+        each = max(each, calls[index].scratch_bytes)
+    threads = <int>min(<int64_t>threads, tasks)
+    cdef char *scratch = take_scratch(threads * each)
+    for task in range(threads):
+        fc_forward_begin(scratch + task * each)
+    with nogil:
+        if threads == 1:  # not a team of one, which may hang in a forked child
+            for task in range(tasks):
+                fc_forward_task_of(calls, task, scratch)
+        else:
+            for task in prange(tasks, num_threads=threads, schedule="dynamic", chunksize=1):
+                fc_forward_task_of(calls, task, scratch + threadid() * each)
+    fc_give_scratch(scratch)
+    return 0
+
+
+cdef void merge_images(fc_forward *call) noexcept:
+    """Makes one row of all pixels, where those are evenly spaced."""
+    cdef fc_problem *p = &call.problem
+    if evenly_spaced(&call.x, p) and evenly_spaced(&call.y, p):
+        p.w = p.ow = p.n * p.h * p.w
+        p.n = p.h = p.oh = 1
+
+
+cdef bint evenly_spaced(const fc_tensor *x, const fc_problem *p) noexcept:
+    """Whether every pixel of the batch lies one stride_w after the one before."""
+    return (x.stride_h == p.w * x.stride_w or p.h == 1) and (x.stride_n == p.h * p.w * x.stride_w or p.n == 1)
+
+
+cdef fc_problem problem_of(values):
+    cdef fc_problem p
+    (p.n, p.h, p.w, p.c, p.kh, p.kw, p.f, p.oh, p.ow, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w,
+     p.pad_top, p.pad_bottom, p.pad_left, p.pad_right, p.groups) = values
+    return p
+
+
+cdef fc_sum sum_of(values):
+    cdef fc_sum sum
+    (sum.folded, sum.runs, sum.run_length, sum.block_runs, sum.chunk) = values
+    return sum
+
+
+cdef int64_t images(cnp.ndarray x):
+    return cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) == 4 else 0
+
+
+cdef int check_shapes(bint channels_first, const fc_problem *p, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y) except -1:
+    """Shapes were read when the plan was looked up; another thread may have changed them since."""
+    if not (
+        is_image(channels_first, x, p.n, p.h, p.w, p.c)
+        and is_image(channels_first, y, p.n, p.oh, p.ow, p.f)
+        and has_shape(w, p.kh, p.kw, p.c // p.groups, p.f)
+    ):
+        raise ValueError("input: an array changed its shape during the call")
+    return 0
+
+
+cdef bint is_image(bint channels_first, cnp.ndarray array, int64_t n, int64_t h, int64_t w, int64_t c):
+    return has_shape(array, n, c, h, w) if channels_first else has_shape(array, n, h, w, c)
 
 
 cdef bint has_shape(cnp.ndarray array, int64_t a, int64_t b, int64_t c, int64_t d):
@@ -219,9 +369,35 @@ cdef bint has_shape(cnp.ndarray array, int64_t a, int64_t b, int64_t c, int64_t 
     return cnp.PyArray_NDIM(array) == 4 and sizes[0] == a and sizes[1] == b and sizes[2] == c and sizes[3] == d
 
 
-cdef bint evenly_spaced(const fc_tensor *x, const fc_problem *p) noexcept nogil:
-    """Whether every pixel of the batch lies one stride_w after the one before."""
-    return x.stride_h == p.w * x.stride_w and x.stride_n == p.h * x.stride_h
+cdef fc_tensor tensor(cnp.ndarray array, fc_dtype dtype, bint channels_first, int64_t h, int64_t w, int64_t c):
+    """The array as C sees it; an axis of one cell has no stride of its own and gets a dense one."""
+    cdef fc_tensor seen
+    cdef cnp.npy_intp *steps = cnp.PyArray_STRIDES(array)
+    cdef int64_t size = cnp.PyArray_ITEMSIZE(array)
+    cdef int axis_h = 2 if channels_first else 1
+    cdef int axis_c = 1 if channels_first else 3
+    seen.data = cnp.PyArray_DATA(array)
+    seen.dtype = dtype
+    seen.stride_c = steps[axis_c] // size if c > 1 else 1
+    seen.stride_w = steps[axis_h + 1] // size if w > 1 else (c if seen.stride_c == 1 else 1)
+    seen.stride_h = steps[axis_h] // size if h > 1 else w * seen.stride_w
+    seen.stride_n = steps[0] // size if cnp.PyArray_DIM(array, 0) > 1 else h * seen.stride_h
+    return seen
+
+
+cdef fc_filters filters_of(cnp.ndarray array, int64_t group_width):
+    """The filters as C sees them, each group with this many output channels."""
+    cdef fc_filters seen
+    cdef cnp.npy_intp *sizes = cnp.PyArray_DIMS(array)
+    cdef cnp.npy_intp *steps = cnp.PyArray_STRIDES(array)
+    cdef int64_t size = cnp.PyArray_ITEMSIZE(array)
+    seen.data = cnp.PyArray_DATA(array)
+    seen.column = steps[3] // size if sizes[3] > 1 else 1
+    seen.depth = steps[2] // size if sizes[2] > 1 else sizes[3]
+    seen.w = steps[1] // size if sizes[1] > 1 else sizes[2] * seen.depth
+    seen.h = steps[0] // size if sizes[0] > 1 else sizes[1] * seen.w
+    seen.group = group_width * seen.column
+    return seen
 
 
 use_instruction_set(os.environ.get("FASTCONV_ISA", ""))

@@ -13,56 +13,19 @@ import numpy as np
 from fastconv import _cpu, _reference
 from fastconv._arguments import check_output, geometry
 from fastconv._options import Options, current
-from fastconv._problem import ConvProblem, array_shape, conv_problem
+from fastconv._phases import phases
+from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
+from fastconv._summation import pixel_sum, summation
 from fastconv._threads import threads_for
-
-# Terms of one block of a sum. Blocks keep the error down (it grows with the square root of a block's length) and a
-# block's panel of filters in the first cache. The bits of every result follow from these numbers. TensorFlow sums 3x3
-# taps in one go, 128 x 9 terms and more, but 1x1 taps of small images in short blocks: to be as accurate takes 64
-# there. Sums of one channel it adds in another order, now a little better, now a little worse: halves are better. Of
-# the shortest of these most of the error is the last additions', and they gain nothing.
-BLOCK_TERMS = 128
-POINTWISE_BLOCK_TERMS = 64
-SHORTEST_SPLIT = 16
 
 # More output channels than this fill vectors by themselves; longer rows and larger banks of filters than these do not
 # stay in the first and second cache beside the image.
 IMAGE_FILTER_CHANNELS, IMAGE_FILTER_ROW, IMAGE_FILTER_TERMS = 15, 128, 1 << 15
 
-# Below this many channels the taps of one filter row are summed as one run: shorter runs waste the kernel's time.
-FOLD_BELOW = 16
-
-# What runs a problem: (input, filters, output, threads) -> None, with 4-D arrays in the caller's layout.
+# What runs a problem: (operand, operand, result, threads) -> None, with 4-D arrays in the caller's layout. The operands
+# are, forward, the input and the filters; in backprop-input, the filters and the output's gradient; in
+# backprop-filter, the input and the output's gradient.
 Run = Callable[[np.ndarray, np.ndarray, np.ndarray, int], None]
-
-
-class Summation(NamedTuple):
-    """How each output's terms are summed: ``fc_sum`` in src/problem.h, field for field."""
-
-    folded: bool
-    runs: int
-    run_length: int
-    block_runs: int
-    chunk: int
-
-
-def summation(problem: ConvProblem) -> Summation:
-    """The blocks of a sum: whole runs of about BLOCK_TERMS terms together, or equal pieces of one long run."""
-    depth = problem.c // problem.groups
-    folded = depth < FOLD_BELOW and problem.kw > 1
-    runs, length = (problem.kh, problem.kw * depth) if folded else (problem.kh * problem.kw, depth)
-    terms = POINTWISE_BLOCK_TERMS if problem.kh * problem.kw == 1 else BLOCK_TERMS
-    longest = terms * 3 // 2
-    if problem.c == 1 and runs * length > SHORTEST_SPLIT:
-        longest = min(longest, -(-runs // 2) * length)
-        terms = min(terms, longest)
-    if runs * length <= longest:
-        return Summation(folded, runs, length, runs, length)
-    if length <= longest:
-        blocks = round(runs * length / terms)
-        return Summation(folded, runs, length, -(-runs // blocks), length)
-    piece = -(-length // round(length / terms))
-    return Summation(folded, runs, length, 1, -(-piece // 16) * 16)
 
 
 class Implementation(NamedTuple):
@@ -82,7 +45,7 @@ def _unless_pointwise(problem: ConvProblem, dtype: np.dtype, options: Options) -
         return "the filter is larger than 1x1"
     if (problem.stride_h, problem.stride_w) != (1, 1):
         return "the stride is not 1"
-    if (problem.oh, problem.ow) != (problem.h, problem.w):
+    if any((problem.pad_top, problem.pad_bottom, problem.pad_left, problem.pad_right)):
         return "the input is padded"
     return None
 
@@ -113,38 +76,79 @@ def _bind_implicit_gemm(problem: ConvProblem, dtype: np.dtype, channels_first: b
     return _cpu.Forward(problem, summation(problem), dtype.name, channels_first).run
 
 
+def _bind_phases(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+    found, complete = phases(problem)
+    calls = []
+    for phase in found:
+        name = choose("forward", phase.problem, dtype, Options())[0].name
+        calls.append((phase, summation(phase.problem), name == "pointwise", name == "image_filter"))
+    return _cpu.BackpropInput(problem, calls, complete, dtype.name, channels_first).run
+
+
+def _bind_outer_products(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+    return _cpu.BackpropFilter(problem, summation(problem), pixel_sum(problem), dtype.name, channels_first).run
+
+
+def _images_last(array: np.ndarray, channels_first: bool) -> np.ndarray:
+    """The array seen as NHWC."""
+    return array.transpose(0, 2, 3, 1) if channels_first else array
+
+
 def _bind_reference(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
     def run(x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int) -> None:
-        if channels_first:
-            x, y = x.transpose(0, 2, 3, 1), y.transpose(0, 2, 3, 1)
-        y[...] = _reference.forward(problem, x, w)
+        _images_last(y, channels_first)[...] = _reference.forward(problem, _images_last(x, channels_first), w)
+
+    return run
+
+
+def _bind_reference_input(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+    def run(w: np.ndarray, dy: np.ndarray, dx: np.ndarray, threads: int) -> None:
+        gradient = _reference.backprop_input(problem, w, _images_last(dy, channels_first))
+        _images_last(dx, channels_first)[...] = gradient
+
+    return run
+
+
+def _bind_reference_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+    def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int) -> None:
+        dw[...] = _reference.backprop_filter(problem, _images_last(x, channels_first), _images_last(dy, channels_first))
 
     return run
 
 
 # Best first. Winograd and depthwise kernels go before the matrix products that serve their problems now.
-FORWARD = (
-    Implementation("image_filter", _unless_image_filter, _bind_image_filter),
-    Implementation("pointwise", _unless_pointwise, _bind_pointwise),
-    Implementation("implicit_gemm", _never, _bind_implicit_gemm),
-    Implementation("reference", _never, _bind_reference),
-)
+IMPLEMENTATIONS = {
+    "forward": (
+        Implementation("image_filter", _unless_image_filter, _bind_image_filter),
+        Implementation("pointwise", _unless_pointwise, _bind_pointwise),
+        Implementation("implicit_gemm", _never, _bind_implicit_gemm),
+        Implementation("reference", _never, _bind_reference),
+    ),
+    "backprop_input": (
+        Implementation("phases", _never, _bind_phases),
+        Implementation("reference", _never, _bind_reference_input),
+    ),
+    "backprop_filter": (
+        Implementation("outer_products", _never, _bind_outer_products),
+        Implementation("reference", _never, _bind_reference_filter),
+    ),
+}
 
 
 def check_implementation(name: object) -> str:
     """The name of an implementation, checked."""
-    names = [entry.name for entry in FORWARD]
+    names = dict.fromkeys(entry.name for entries in IMPLEMENTATIONS.values() for entry in entries)
     if name not in names:
         raise ValueError(f"implementation: {name!r} is not one of {', '.join(map(repr, names))}")
     return str(name)
 
 
 def choose(
-    problem: ConvProblem, dtype: np.dtype, options: Options
+    direction: str, problem: ConvProblem, dtype: np.dtype, options: Options
 ) -> tuple[Implementation, tuple[tuple[str, str], ...]]:
     """The first implementation that takes the problem, and the reasons of those that refused."""
     refusals: list[tuple[str, str]] = []
-    for entry in FORWARD:
+    for entry in IMPLEMENTATIONS[direction]:
         reason = entry.refuses(problem, dtype, options)
         if reason is None and options.implementation not in (None, entry.name):
             reason = f"implementation {options.implementation!r} was asked for"
@@ -153,50 +157,66 @@ def choose(
         if entry.name == options.implementation:
             raise ValueError(f"implementation: {entry.name!r} refuses {problem}: {reason}")
         refusals.append((entry.name, reason))
-    raise AssertionError("the reference refuses nothing")
+    raise ValueError(f"implementation: {options.implementation!r} does not compute {direction}")
 
 
 class Plan:
-    """One problem with one dtype and layout, ready to run."""
+    """One problem in one direction, dtype and layout, ready to run."""
 
-    __slots__ = ("channels_first", "dtype", "implementation", "output_shape", "problem", "refusals", "run", "work")
+    __slots__ = (
+        "channels_first",
+        "direction",
+        "dtype",
+        "implementation",
+        "problem",
+        "refusals",
+        "result_shape",
+        "run",
+        "work",
+    )
 
     def __init__(
-        self, problem: ConvProblem, input_shape: tuple[int, ...], dtype: np.dtype, channels_first: bool
+        self,
+        direction: str,
+        problem: ConvProblem,
+        result_shape: tuple[int, ...],
+        dtype: np.dtype,
+        channels_first: bool,
     ) -> None:
+        self.direction = direction
         self.problem = problem
         self.dtype = dtype
         self.channels_first = channels_first
-        self.output_shape = array_shape(problem, input_shape, channels_first)
+        self.result_shape = result_shape
         self.work = problem.multiply_adds
         self.run: Run | None = None  # None where there is nothing to sum
-        if not (problem.output_is_empty or problem.input_is_empty):
-            self.implementation, self.refusals = choose(problem, dtype, current.get())
+        if not (problem.output_is_empty or problem.input_is_empty or problem.filter_is_empty):
+            self.implementation, self.refusals = choose(direction, problem, dtype, current.get())
             self.run = self.implementation.bind(problem, dtype, channels_first)
 
     def __call__(
-        self, x: np.ndarray, w: np.ndarray, out: np.ndarray | None, inputs: tuple[Any, ...] = ()
+        self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None, inputs: tuple[Any, ...] = ()
     ) -> np.ndarray:
         """The result, in `out` if that is given; `inputs` are the caller's own, which `out` must not overlap."""
-        shape = self.output_shape
+        shape = self.result_shape
         if out is None:
             out = np.empty(shape, self.dtype)
         else:
-            check_output(out, shape, self.dtype, (x, w, *inputs))
+            check_output(out, shape, self.dtype, (a, b, *inputs))
         if self.run is None:
             out.fill(0)
         elif len(shape) == 4:
-            self._run(x, w, out)
+            self._run(a, b, out)
         else:
-            self._run_batches(x, w, out)
+            self._run_batches(a, b, out)
         return out
 
-    def _run(self, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
+    def _run(self, a: np.ndarray, b: np.ndarray, result: np.ndarray) -> None:
         assert self.run is not None
         if VERBOSE:
-            self._run_and_tell(x, w, y)
+            self._run_and_tell(a, b, result)
         else:
-            self.run(x, w, y, threads_for(self.work))
+            self.run(a, b, result, threads_for(self.work))
 
     def _run_batches(self, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
         """Several batch dimensions as one; one after the other where that would take a copy of the input."""
@@ -207,15 +227,15 @@ class Plan:
             for images, results in zip(x, y):
                 self._run_batches(images, w, results)
 
-    def _run_and_tell(self, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
+    def _run_and_tell(self, a: np.ndarray, b: np.ndarray, result: np.ndarray) -> None:
         assert self.run is not None
         threads = threads_for(self.work)
         start = time.perf_counter()
-        self.run(x, w, y, threads)
+        self.run(a, b, result, threads)
         milliseconds = 1e3 * (time.perf_counter() - start)
         layout = "NCHW" if self.channels_first else "NHWC"
         print(
-            f"fastconv: {self.problem} forward {self.dtype.name} {layout} {self.implementation.name}"
+            f"fastconv: {self.problem} {self.direction} {self.dtype.name} {layout} {self.implementation.name}"
             f" {_cpu.instruction_set()} {threads} threads {milliseconds:.3f} ms",
             file=sys.stderr,
         )
@@ -242,10 +262,19 @@ _MOST_PLANS = 1024
 _plans: dict[tuple[Any, ...], Plan] = {}
 
 
-def plan_forward(
-    input: np.ndarray, filters: np.ndarray, strides: Any, padding: Any, data_format: Any, dilations: Any
+def plan(
+    direction: str,
+    shapes: tuple[tuple[int, ...], ...],
+    dtype: np.dtype,
+    strides: Any,
+    padding: Any,
+    data_format: Any,
+    dilations: Any,
 ) -> Plan:
-    """The plan for a call with these arguments, in the caller's spelling; equal calls get the same plan."""
+    """The plan for a call with these arguments, in the caller's spelling; equal calls get the same plan.
+
+    `shapes` are those of the input and the filters and, of a gradient, of the output's gradient.
+    """
     options = current.get()
     # Lists do not hash; the tuples that take their place mean the same.
     if type(strides) is list:
@@ -254,23 +283,43 @@ def plan_forward(
         padding = tuple([tuple(pair) if type(pair) is list else pair for pair in padding])
     if type(dilations) is list:
         dilations = tuple(dilations)
-    what = (input.shape, filters.shape, input.dtype, options.precision, options.implementation)
+    what = (direction, shapes, dtype, options.precision, options.implementation)
     key: tuple[Any, ...] = (what, strides, padding, data_format, dilations)
     try:
-        plan = _plans.get(key)
+        found = _plans.get(key)
     except TypeError:  # arrays, and lists within tuples, do not hash; what they mean does
-        plan, key = None, ()
-    if plan is not None:
-        return plan
+        found, key = None, ()
+    if found is not None:
+        return found
     meant = geometry(strides, padding, data_format, dilations)
-    plan = _plans.get((what, meant))
-    if plan is None:
-        stride_pair, pads, dilation_pair, channels_first = meant
-        problem = conv_problem(input.shape, filters.shape, stride_pair, pads, dilation_pair, channels_first)
-        plan = Plan(problem, input.shape, input.dtype, channels_first)
+    found = _plans.get((what, meant))
+    if found is None:
+        found = _make(direction, shapes, dtype, *meant)
     if len(_plans) >= _MOST_PLANS:
         _plans.clear()
-    _plans[what, meant] = plan
+    _plans[what, meant] = found
     if key:
-        _plans[key] = plan
-    return plan
+        _plans[key] = found
+    return found
+
+
+def _make(
+    direction: str,
+    shapes: tuple[tuple[int, ...], ...],
+    dtype: np.dtype,
+    strides: Pair,
+    padding: Padding,
+    dilations: Pair,
+    channels_first: bool,
+) -> Plan:
+    input_shape, filter_shape = shapes[:2]
+    gradient = direction != "forward"
+    problem = conv_problem(input_shape, filter_shape, strides, padding, dilations, channels_first, gradient)
+    output_shape = array_shape(problem, input_shape, channels_first)
+    if gradient and shapes[2] != output_shape:
+        raise ValueError(
+            f"out_backprop: its shape, {shapes[2]}, does not match the computed one, {output_shape}"
+            f" (input shape {input_shape}, filter shape {filter_shape})"
+        )
+    result = {"forward": output_shape, "backprop_input": input_shape, "backprop_filter": filter_shape}[direction]
+    return Plan(direction, problem, result, dtype, channels_first)

@@ -72,6 +72,10 @@ class ConvProblem(NamedTuple):
     def input_is_empty(self) -> bool:
         return 0 in (self.n, self.h, self.w, self.c)
 
+    @property
+    def filter_is_empty(self) -> bool:
+        return 0 in (self.kh, self.kw)
+
     def __str__(self) -> str:
         return (
             f"n{self.n}h{self.h}w{self.w}c{self.c}_k{self.kh}x{self.kw}f{self.f}"
@@ -112,7 +116,7 @@ _TOKEN = re.compile(
 
 
 def _output_size(
-    axis: str, size: int, taps: int, stride: int, dilation: int, padding: str | Pair, shapes: str
+    axis: str, size: int, taps: int, stride: int, dilation: int, padding: str | Pair, shapes: str, gradient: bool
 ) -> tuple[int, int, int]:
     """Output size of one axis, and the padding before and after it."""
     window = (taps - 1) * dilation + 1
@@ -122,6 +126,8 @@ def _output_size(
         return out, total // 2, total - total // 2
     before, after = (0, 0) if isinstance(padding, str) else padding
     padded = size + before + after
+    if gradient and 0 < window - padded < 2 * stride:  # TensorFlow's formula gives an empty output
+        return 0, before, after
     if window > padded:
         raise ValueError(
             f"filters: computed output size would be negative: the filter's {axis} of {taps}"
@@ -140,8 +146,12 @@ def conv_problem(
     padding: Padding,
     dilations: Pair,
     channels_first: bool,
+    gradient: bool = False,
 ) -> ConvProblem:
-    """The problem of a forward convolution, or a ValueError that names the argument and both shapes."""
+    """The problem of a convolution, or a ValueError that names the argument and both shapes.
+
+    A gradient, unlike the forward pass, takes windows that barely do not fit, and empty filters: it is zero.
+    """
     shapes = f"input shape {input_shape}, filter shape {filter_shape}"
     if len(input_shape) < 4:
         raise ValueError(f"input: must be 4-dimensional or more, but has {len(input_shape)} dimensions ({shapes})")
@@ -160,8 +170,8 @@ def conv_problem(
         )
     groups = max(1, c // depth)
     rows, columns = (padding, padding) if isinstance(padding, str) else padding
-    oh, top, bottom = _output_size("height", h, kh, strides[0], dilations[0], rows, shapes)
-    ow, left, right = _output_size("width", w, kw, strides[1], dilations[1], columns, shapes)
+    oh, top, bottom = _output_size("height", h, kh, strides[0], dilations[0], rows, shapes, gradient)
+    ow, left, right = _output_size("width", w, kw, strides[1], dilations[1], columns, shapes, gradient)
     if n * oh * ow * f * _WIDEST > _MOST_BYTES or kh * kw * depth * f * _WIDEST > _MOST_BYTES:
         raise ValueError(f"input: the output's shape, {(n, oh, ow, f)}, is too large for an array ({shapes})")
     if n * h * w * c * _WIDEST > _MOST_BYTES:
@@ -169,7 +179,7 @@ def conv_problem(
     if max((kh - 1) * dilations[0], (kw - 1) * dilations[1]) >= _WIDEST_WINDOW:
         raise ValueError(f"filters: the window, dilated by {dilations}, is too large ({shapes})")
     problem = ConvProblem(n, h, w, c, kh, kw, f, oh, ow, *strides, *dilations, top, bottom, left, right, groups)
-    if problem.output_is_empty or problem.input_is_empty:
+    if problem.output_is_empty or problem.input_is_empty or (gradient and problem.filter_is_empty):
         return problem
     if kh * kw == 0:
         raise ValueError(f"filters: must not have zero elements ({shapes})")

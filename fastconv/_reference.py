@@ -1,4 +1,4 @@
-"""The convolution in readable NumPy: the oracle of the tests, and the last implementation of every list."""
+"""Convolution and its gradients in readable NumPy: the tests' oracle, and the last implementation of every list."""
 
 from __future__ import annotations
 
@@ -49,3 +49,43 @@ def forward(problem: ConvProblem, x: np.ndarray, w: np.ndarray) -> np.ndarray:
                     y[..., outputs] += cells[..., inputs] @ filters[i, j, :, outputs]
     with np.errstate(all="ignore"):
         return y.astype(x.dtype)
+
+
+def backprop_input(problem: ConvProblem, w: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """The gradient of the input, NHWC, from that of the output: what each output adds to the cells of its window."""
+    wide = _wide(w.dtype)
+    groups = problem.groups
+    filters: np.ndarray = w.astype(wide)
+    gradient: np.ndarray = dy.astype(wide)
+    depth, width = problem.c // groups, problem.f // groups
+    dx: np.ndarray = padded(problem, np.zeros((problem.n, problem.h, problem.w, problem.c), wide))
+    for i in range(problem.kh):
+        for j in range(problem.kw):
+            rows, columns = window(problem, i, j)
+            for g in range(groups):
+                inputs, outputs = slice(g * depth, (g + 1) * depth), slice(g * width, (g + 1) * width)
+                with np.errstate(all="ignore"):
+                    dx[:, rows, columns, inputs] += gradient[..., outputs] @ filters[i, j, :, outputs].T
+    top, left = problem.pad_top, problem.pad_left
+    with np.errstate(all="ignore"):
+        return dx[:, top : top + problem.h, left : left + problem.w].astype(w.dtype)
+
+
+def backprop_filter(problem: ConvProblem, x: np.ndarray, dy: np.ndarray) -> np.ndarray:
+    """The gradient of the filters, HWIO, from that of the output: for each tap, its cells times the outputs."""
+    wide = _wide(x.dtype)
+    groups = problem.groups
+    image: np.ndarray = padded(problem, x).astype(wide)
+    gradient: np.ndarray = dy.astype(wide)
+    depth, width = problem.c // groups, problem.f // groups
+    dw: np.ndarray = np.zeros((problem.kh, problem.kw, depth, problem.f), wide)
+    for i in range(problem.kh):
+        for j in range(problem.kw):
+            rows, columns = window(problem, i, j)
+            cells = image[:, rows, columns].reshape(-1, problem.c)
+            for g in range(groups):
+                inputs, outputs = slice(g * depth, (g + 1) * depth), slice(g * width, (g + 1) * width)
+                with np.errstate(all="ignore"):
+                    dw[i, j, :, outputs] = cells[:, inputs].T @ gradient[..., outputs].reshape(-1, width)
+    with np.errstate(all="ignore"):
+        return dw.astype(x.dtype)

@@ -41,13 +41,11 @@ static int64_t block_count(const fc_sum *sum) {
     return fc_parts(sum->runs, sum->block_runs) * fc_parts(sum->run_length, sum->chunk);
 }
 
-/* Whether the terms of every run lie side by side in x, in the arithmetic type, and its pixels in different sets. */
-static int readable_in_place(const fc_forward *call) {
+/* Whether neighbouring pixels of x fall into the same sets of the first cache. */
+static int aliased(const fc_forward *call) {
     const fc_problem *p = &call->problem;
     const int64_t step = p->stride_w * call->x.stride_w * fc_dtype_size(call->x.dtype);
-    if (fc_is_half(call->x.dtype) || call->sum.folded) return 0;
-    if (p->c / p->groups == 1) return 1;
-    return call->x.stride_c == 1 && (step % ALIASED != 0 || p->ow == 1);
+    return p->c / p->groups > 1 && p->ow > 1 && step % ALIASED == 0;
 }
 
 /* Whether sums can be built up in y, block by block. Not where another thread writes the same pixels' other channels:
@@ -55,8 +53,11 @@ static int readable_in_place(const fc_forward *call) {
 static int writable_in_place(const fc_forward *call) {
     const fc_problem *p = &call->problem;
     const int shared = call->channel_tasks > 1 && block_count(&call->sum) > 1;
-    if (call->along_rows) return p->f == 1;
-    return !shared && !fc_is_half(call->y.dtype) && call->y.stride_w == p->f && (call->y.stride_c == 1 || p->f == 1);
+    const fc_tensor *y = &call->y;
+    const int dense = y->stride_w == p->f && (y->stride_h == p->ow * p->f || p->oh == 1) &&
+                      (y->stride_n == p->oh * p->ow * p->f || p->n == 1) && (y->stride_c == 1 || p->f == 1);
+    if (call->along_rows) return p->f == 1 && dense;
+    return !shared && !fc_is_half(y->dtype) && dense;
 }
 
 static int64_t strip_rows(const fc_forward *call) { return call->images > 1 ? 1 : call->problem.n; }
@@ -99,7 +100,7 @@ static int split_pixels(fc_forward *call) {
 
 void fc_forward_split(fc_forward *call, int threads) {
     const fc_problem *p = &call->problem;
-    call->direct = readable_in_place(call);
+    call->direct = fc_windows_in_place(call) && !aliased(call);
     call->images = call->direct ? 1 : p->n;
 
     const int64_t rows = strip_rows(call) * p->oh;
@@ -185,6 +186,8 @@ typedef struct position {
     int64_t n, oy, ox;
 } position;
 
+static int64_t first_term(const fc_sum *sum, const block *b) { return b->first_run * sum->run_length + b->first_term; }
+
 /* The output pixels of one tile: where their windows begin, in memory and, where they need it, in the image. */
 typedef struct pixels {
     int count;
@@ -253,36 +256,55 @@ typedef struct work {
     fc_view view;
     int64_t width; /* of a panel of filters, in columns */
     int64_t tiles;
-    const char *filters; /* the region's first filter; rows are problem.f elements apart */
+    const char *filters; /* the first term of the region's first filter */
     char *zeros, *packed, *sums;
     const void **table;
     int64_t sums_stride;
 } work;
+
+/* Whether all terms of a filter lie at one distance. */
+static int evenly_spaced(const fc_forward *call) {
+    const fc_problem *p = &call->problem;
+    const fc_filters *w = &call->w;
+    const int64_t tap = p->c / p->groups * w->depth;
+    return (w->w == tap || p->kw == 1) && (w->h == p->kw * tap || p->kh == 1);
+}
 
 /* Whether tiles read a panel of this many columns where the caller has it. The same for all regions of a call, though
  * one may have a tile less than another: a thread keeps what it packed from region to region. */
 static int unpacked(const fc_forward *call, int64_t columns) {
     const fc_gemm *gemm = arithmetic(call);
     return fc_parts(call->pixels, gemm->rows) <= gemm->unpacked_tiles && columns % gemm->lanes == 0 &&
-           !fc_is_half(call->x.dtype);
+           !fc_is_half(call->x.dtype) && call->w.column == 1 && evenly_spaced(call);
+}
+
+/* Packs `count` terms of one panel, from `term` on. */
+static void pack_terms(const work *k, int64_t term, int64_t count, int64_t column, int columns, int width, char *to) {
+    const fc_forward *call = k->call;
+    const fc_filters *w = &call->w;
+    const int64_t depth = call->problem.c / call->problem.groups, size = fc_dtype_size(call->x.dtype);
+    const int64_t row_size = width * k->gemm->size;
+    for (int64_t done; count > 0; term += done, count -= done, to += done * row_size) {
+        const int64_t tap = term / depth, channel = term % depth, kw = call->problem.kw;
+        const int64_t at = tap / kw * w->h + tap % kw * w->w + channel * w->depth + column * w->column;
+        done = evenly_spaced(call) ? count : fc_least(depth - channel, count);
+        fc_pack_panel(call->kernels, call->x.dtype, k->filters + at * size, w->depth, w->column, done, columns, width,
+                      to);
+    }
 }
 
 /* The filters of blocks first to first + count - 1, packed [block][panel][term][column]. */
 static void pack_blocks(const work *k, int64_t first, int64_t count) {
     const fc_forward *call = k->call;
-    const fc_gemm *gemm = arithmetic(call);
-    const int64_t size = fc_dtype_size(call->x.dtype);
+    const fc_gemm *gemm = k->gemm;
     block b = block_at(&call->sum, first);
     char *to = k->packed;
     for (int64_t i = 0; i < count; i++, next_block(&call->sum, &b)) {
         const int64_t terms = b.run_count * b.length;
-        const char *from = k->filters + (b.first_run * call->sum.run_length + b.first_term) * call->problem.f * size;
         for (int64_t f = 0; f < k->region.channels; f += k->width, to += terms * k->width * gemm->size) {
             const int columns = (int)fc_least(k->width, k->region.channels - f);
             const int width = columns > gemm->lanes ? 2 * gemm->lanes : gemm->lanes;
-            if (!unpacked(call, columns))
-                fc_pack_panel(call->kernels, call->x.dtype, from + f * size, call->problem.f, terms, columns, width,
-                              to);
+            if (!unpacked(call, columns)) pack_terms(k, first_term(&call->sum, &b), terms, f, columns, width, to);
         }
     }
 }
@@ -295,11 +317,9 @@ typedef struct prefetch {
     int64_t line, row_lines, left; /* of a row: the next line, and how many; how many of all rows are left */
 } prefetch;
 
-static int64_t first_term(const fc_sum *sum, const block *b) { return b->first_run * sum->run_length + b->first_term; }
-
 static void aim(const work *k, prefetch *p, fc_tile *tile) {
     const fc_forward *call = k->call;
-    const int64_t filter_row = call->problem.f * fc_dtype_size(call->x.dtype);
+    const int64_t filter_row = call->w.depth * fc_dtype_size(call->x.dtype);
     tile->ahead = k->zeros;
     tile->ahead_step = 0;
     if (p->left == 0) return;
@@ -321,12 +341,13 @@ static void add_blocks(const work *k, int64_t first, int64_t count) {
     const int64_t rows = region->rows * region->columns / k->tiles, longer = region->rows * region->columns % k->tiles;
     const int64_t padded = fc_parts(region->channels, k->width) * k->width;
     const int64_t row_lines = region->channels * fc_dtype_size(call->x.dtype) / LINE + 1;
-    const int64_t following = fc_least(count, block_count(sum) - first - count);
+    const int rows_alike = call->w.column == 1 && evenly_spaced(call);
+    const int64_t following = rows_alike ? fc_least(count, block_count(sum) - first - count) : 0;
     const int64_t together = fc_least(MOST_TILES, TOGETHER / gemm->rows);
     const block first_block = block_at(sum, first);
     prefetch soon = {block_at(sum, first + count), 0, row_lines, row_lines * following};
     position at = {region->image + region->row / call->problem.oh, region->row % call->problem.oh, region->column};
-    fc_tile tile = {.sums_stride = k->sums_stride};
+    fc_tile tile = {.step = 1, .sums_stride = k->sums_stride};
     char *sums = k->sums;
 
     for (int64_t t = 0; t < k->tiles;) {
@@ -346,14 +367,14 @@ static void add_blocks(const work *k, int64_t first, int64_t count) {
             const int vectors = tile.columns > gemm->lanes ? 2 : 1, in_place = unpacked(call, tile.columns);
             fc_gemm_fn *const *kernels = vectors == 2 ? gemm->tile2 : gemm->tile1;
             const char *packed = k->packed;
-            tile.filters_stride = in_place ? call->problem.f : vectors * gemm->lanes;
+            tile.filters_stride = in_place ? call->w.depth : vectors * gemm->lanes;
             b = first_block;
             for (int64_t i = 0; i < count; i++, next_block(sum, &b)) {
                 const int64_t terms = b.run_count * b.length;
                 tile.run_count = b.run_count;
                 tile.run_length = b.length;
                 tile.accumulate = first + i > 0;
-                tile.filters = in_place ? k->filters + (first_term(sum, &b) * call->problem.f + f) * gemm->size
+                tile.filters = in_place ? k->filters + (first_term(sum, &b) * call->w.depth + f) * gemm->size
                                         : packed + terms * f * gemm->size;
                 tile.filters_jump = (in_place ? sum->run_length : b.length) * tile.filters_stride;
                 packed += terms * padded * gemm->size;
@@ -387,21 +408,32 @@ static void store_sums(const work *k) {
     }
 }
 
-/* The whole sum. Where all filters of these channels fit, they stay packed for this thread's next region of the same
- * channels: `held` is the first of those. */
-static void sum_blocks(const work *k, int64_t *held) {
+/* Which filters a thread's scratch holds packed: those of these channels of this call, if any. */
+typedef struct packed_filters {
+    const fc_forward *call;
+    int64_t channel;
+} packed_filters;
+
+/* The whole sum. Where all filters of these channels fit, they stay packed for this thread's next region of the same.
+ */
+static void sum_blocks(const work *k, packed_filters *held) {
     const fc_forward *call = k->call;
     const int64_t blocks = block_count(&call->sum), at_once = call->blocks_at_once;
     const int64_t channel = k->region.group * (call->problem.f / call->problem.groups) + k->region.channel;
     for (int64_t first = 0; first < blocks; first += at_once) {
         const int64_t count = fc_least(at_once, blocks - first);
-        if (blocks > at_once || *held != channel) pack_blocks(k, first, count);
+        if (blocks > at_once || held->call != call || held->channel != channel) pack_blocks(k, first, count);
         add_blocks(k, first, count);
     }
-    *held = blocks > at_once ? -1 : channel;
+    *held = (packed_filters){blocks > at_once ? NULL : call, channel};
 }
 
-void fc_forward_begin(void *scratch) { *(int64_t *)scratch = -1; }
+void fc_forward_begin(void *scratch) { *(packed_filters *)scratch = (packed_filters){0}; }
+
+void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch) {
+    for (; task >= calls->tasks; calls++) task -= calls->tasks;
+    fc_forward_task(calls, task, scratch);
+}
 
 void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
     const fc_float_mode callers = fc_float_mode_enter();
@@ -410,7 +442,8 @@ void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
     work k = {.call = call, .gemm = arithmetic(call), .region = locate(call, task), .width = panel_width(call)};
     k.tiles = fc_parts(k.region.rows * k.region.columns, arithmetic(call)->rows);
     const int64_t channel = k.region.group * (p->f / p->groups) + k.region.channel;
-    k.filters = (const char *)call->w + channel * fc_dtype_size(call->x.dtype);
+    k.filters = (const char *)call->w.data +
+                (k.region.group * call->w.group + k.region.channel * call->w.column) * fc_dtype_size(call->x.dtype);
     k.zeros = (char *)scratch + HEADER;
     k.table = (const void **)(k.zeros + fc_aligned(call->sum.chunk * size));
     k.packed = (char *)k.table + call->table_bytes;

@@ -9,8 +9,8 @@ typedef struct fc_forward {
     fc_problem problem;
     fc_sum sum;
     const fc_kernels *kernels;
-    fc_tensor x, y; /* y: dense, NHWC or NCHW */
-    const void *w;  /* [kh * kw * c / groups][f], dense, of x's dtype */
+    fc_tensor x, y;
+    fc_filters w;   /* of x's dtype */
     int along_rows; /* lanes hold neighbouring pixels, not channels: fc_image_filter; for 1 input channel only */
 
     /* how the work is split; set by fc_forward_split. Nothing here can change a bit of the result. */
@@ -29,8 +29,11 @@ typedef struct fc_forward {
 
 void fc_forward_split(fc_forward *call, int threads);
 
-/* Before a thread's first task of a call. */
+/* Before a thread's first task of one or several calls, whose tasks it may then take in any order. */
 void fc_forward_begin(void *scratch);
 void fc_forward_task(const fc_forward *call, int64_t task, void *scratch);
+
+/* A task of several calls, counted through all of them. */
+void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch);
 
 #endif

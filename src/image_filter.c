@@ -14,7 +14,9 @@ void fc_image_filter(const fc_forward *call, const fc_region *region, const fc_v
     const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
     const int64_t size = gemm->size, terms = p->kh * p->kw, width = 2 * gemm->lanes;
     char *const filters = packed;
-    fc_copy_matrix(gemm->size, call->w, 1, p->f, p->f, terms, filters, terms, 1); /* [channel][term] */
+    for (int64_t i = 0; i < p->kh; i++) /* [channel][term] */
+        fc_copy_matrix(call->kernels, gemm->size, (const char *)call->w.data + i * call->w.h * size, call->w.w,
+                       call->w.column, p->kw, p->f, filters + i * p->kw * size, 1, terms);
 
     for (int64_t r = 0; r < region->rows; r++) {
         const int64_t oy = region->row + r, top = oy * p->stride_h - p->pad_top;
@@ -24,6 +26,7 @@ void fc_image_filter(const fc_forward *call, const fc_region *region, const fc_v
         while (first < end && top + (end - 1) * p->dilation_h >= p->h) end--;
         char *const out = (char *)sums + r * region->columns * size * (call->in_place ? 1 : p->f);
         fc_tile tile = {.run_length = p->kw,
+                        .step = 1,
                         .filters_stride = 1,
                         .filters_jump = view->tap_row / size,
                         .runs = table,
@@ -51,8 +54,8 @@ void fc_image_filter(const fc_forward *call, const fc_region *region, const fc_v
         } while (b < end);
         if (!call->in_place) {
             const int64_t at = region->image * y->stride_n + oy * y->stride_h + region->column * y->stride_w;
-            fc_copy_matrix(gemm->size, out, 1, region->columns, region->columns, p->f, (char *)y->data + at * size,
-                           y->stride_w, y->stride_c);
+            fc_copy_matrix(call->kernels, gemm->size, out, 1, region->columns, region->columns, p->f,
+                           (char *)y->data + at * size, y->stride_w, y->stride_c);
         }
     }
 }

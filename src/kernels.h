@@ -6,8 +6,9 @@
 
 /* One register tile: rows x columns outputs get the sum of one block (kernels/gemm.inc). */
 typedef struct fc_tile {
-    const void *const *runs; /* runs[r * rows + m]: the terms of run r for pixel m, side by side */
+    const void *const *runs; /* runs[r * rows + m]: the first term of run r for pixel m */
     int64_t run_count, run_length;
+    int64_t step;           /* elements from a pixel's term to its next */
     const void *filters;    /* [term][column]: the fewest whole vectors, 1 or 2, that hold the columns are read */
     int64_t filters_stride; /* elements from term to term */
     int64_t filters_jump;   /* elements from the first term of a run to that of the next */
@@ -23,6 +24,10 @@ typedef void fc_gemm_fn(const fc_tile *tile);
 /* Packs `terms` rows of filters, each `columns` wide and `stride` elements apart, as [term][width]; the columns from
  * `columns` to `width` become zeros. width is a whole number of vectors. */
 typedef void fc_pack_fn(const void *filters, int64_t stride, int64_t terms, int columns, int width, void *packed);
+
+/* to[c * to_stride + r] = from[r * from_stride + c], for 4-byte elements. */
+typedef void fc_transpose_fn(const void *from, int64_t from_stride, int64_t rows, int64_t columns, void *to,
+                             int64_t to_stride);
 
 /* Converts `count` consecutive elements. */
 typedef void fc_convert_fn(const void *from, void *to, int64_t count);
@@ -42,6 +47,7 @@ typedef struct fc_kernels {
     const char *name;
     int fused; /* 1 where multiply-adds round once */
     fc_gemm f32, f64, i32;
+    fc_transpose_fn *transpose_4;
     fc_pack_fn *pack_f16, *pack_bf16; /* half-precision filters, packed as f32 */
     fc_convert_fn *f16_to_f32, *bf16_to_f32, *f32_to_f16, *f32_to_bf16;
 } fc_kernels;

@@ -13,14 +13,6 @@ const fc_gemm *fc_arithmetic(const fc_kernels *kernels, fc_dtype dtype) {
     return dtype == FC_F64 ? &kernels->f64 : dtype == FC_I32 ? &kernels->i32 : &kernels->f32;
 }
 
-void fc_pack_panel(const fc_kernels *kernels, fc_dtype dtype, const void *filters, int64_t stride, int64_t terms,
-                   int columns, int width, void *packed) {
-    fc_pack_fn *pack = dtype == FC_F16    ? kernels->pack_f16
-                       : dtype == FC_BF16 ? kernels->pack_bf16
-                                          : fc_arithmetic(kernels, dtype)->pack;
-    pack(filters, stride, terms, columns, width, packed);
-}
-
 static void copy_2(const uint16_t *from, int64_t from_row, int64_t from_column, int64_t rows, int64_t columns,
                    uint16_t *to, int64_t to_row, int64_t to_column) {
     for (int64_t r = 0; r < rows; r++)
@@ -40,12 +32,21 @@ static void copy_8(const uint64_t *from, int64_t from_row, int64_t from_column, 
 }
 
 /* In blocks that stay in the first cache. */
-void fc_copy_matrix(int size, const char *from, int64_t from_row, int64_t from_column, int64_t rows, int64_t columns,
-                    char *to, int64_t to_row, int64_t to_column) {
+void fc_copy_matrix(const fc_kernels *kernels, int size, const void *from, int64_t from_row, int64_t from_column,
+                    int64_t rows, int64_t columns, void *to, int64_t to_row, int64_t to_column) {
+    const int worth_it = size == 4 && rows >= 4 && columns >= 4;
+    if (worth_it && from_column == 1 && to_row == 1) {
+        kernels->transpose_4(from, from_row, rows, columns, to, to_column);
+        return;
+    }
+    if (worth_it && from_row == 1 && to_column == 1) {
+        kernels->transpose_4(from, from_column, columns, rows, to, to_row);
+        return;
+    }
     for (int64_t c = 0; c < columns; c += BLOCK) {
         for (int64_t r = 0; r < rows; r += BLOCK) {
-            const char *a = from + (r * from_row + c * from_column) * size;
-            char *b = to + (r * to_row + c * to_column) * size;
+            const char *a = (const char *)from + (r * from_row + c * from_column) * size;
+            char *b = (char *)to + (r * to_row + c * to_column) * size;
             const int64_t high = fc_least(BLOCK, rows - r), wide = fc_least(BLOCK, columns - c);
             if (size == 2)
                 copy_2((const void *)a, from_row, from_column, high, wide, (void *)b, to_row, to_column);
@@ -53,6 +54,28 @@ void fc_copy_matrix(int size, const char *from, int64_t from_row, int64_t from_c
                 copy_4((const void *)a, from_row, from_column, high, wide, (void *)b, to_row, to_column);
             else
                 copy_8((const void *)a, from_row, from_column, high, wide, (void *)b, to_row, to_column);
+        }
+    }
+}
+
+void fc_pack_panel(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t row, int64_t column,
+                   int64_t terms, int columns, int width, void *packed) {
+    const fc_gemm *gemm = fc_arithmetic(kernels, dtype);
+    const int size = fc_dtype_size(dtype);
+    fc_pack_fn *pack = dtype == FC_F16 ? kernels->pack_f16 : dtype == FC_BF16 ? kernels->pack_bf16 : gemm->pack;
+    if (column == 1 || columns == 1) {
+        pack(from, row, terms, columns, width, packed);
+    } else if (size == gemm->size) {
+        if (columns < width) memset(packed, 0, (size_t)(terms * width * size));
+        fc_copy_matrix(kernels, size, from, row, column, terms, columns, packed, width, 1);
+    } else {
+        uint16_t dense[BLOCK * 4 * BLOCK];
+        const int64_t most = BLOCK * 4 * BLOCK / columns;
+        for (int64_t k = 0; k < terms; k += most) {
+            const int64_t count = fc_least(most, terms - k);
+            fc_copy_matrix(kernels, size, (const uint16_t *)from + k * row, row, column, count, columns, dense, columns,
+                           1);
+            pack(dense, columns, count, columns, width, (char *)packed + k * width * gemm->size);
         }
     }
 }
@@ -71,7 +94,7 @@ void fc_stage_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *from
             for (int64_t p = 0; p < pixels; p++)
                 memcpy((char *)to + p * pitch * size, source + p * stride_w * size, (size_t)(channels * size));
         else
-            fc_copy_matrix(size, source, stride_w, stride_c, pixels, channels, to, pitch, 1);
+            fc_copy_matrix(kernels, size, source, stride_w, stride_c, pixels, channels, to, pitch, 1);
         return;
     }
     fc_convert_fn *widen = dtype == FC_F16 ? kernels->f16_to_f32 : kernels->bf16_to_f32;
@@ -96,7 +119,7 @@ void fc_store_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *sums
     const int size = fc_dtype_size(dtype);
     if (channels == 1) stride_c = 1;
     if (!fc_is_half(dtype)) {
-        fc_copy_matrix(size, sums, channels, 1, pixels, channels, to, stride_w, stride_c);
+        fc_copy_matrix(kernels, size, sums, channels, 1, pixels, channels, to, stride_w, stride_c);
         return;
     }
     fc_convert_fn *narrow = dtype == FC_F16 ? kernels->f32_to_f16 : kernels->f32_to_bf16;

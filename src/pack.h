@@ -9,9 +9,10 @@ const fc_gemm *fc_arithmetic(const fc_kernels *kernels, fc_dtype dtype);
 int fc_dtype_size(fc_dtype dtype);
 int fc_is_half(fc_dtype dtype);
 
-/* Packs `terms` rows of filters of this dtype into one panel (fc_pack_fn). */
-void fc_pack_panel(const fc_kernels *kernels, fc_dtype dtype, const void *filters, int64_t stride, int64_t terms,
-                   int columns, int width, void *packed);
+/* Packs a matrix of this dtype, of `terms` rows and at most two vectors' columns at any strides (in elements), into one
+ * panel: [term][width] of the arithmetic type, with zeros in the columns from `columns` to `width`. */
+void fc_pack_panel(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t row, int64_t column,
+                   int64_t terms, int columns, int width, void *packed);
 
 /* Copies `pixels` pixels of `channels` channels, of this dtype and any strides (in elements), to dense channels of the
  * arithmetic type, `pitch` elements from pixel to pixel. */
@@ -23,7 +24,7 @@ void fc_store_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *sums
                      void *to, int64_t stride_w, int64_t stride_c);
 
 /* Copies a matrix of elements of `size` bytes between any two layouts; strides count elements. */
-void fc_copy_matrix(int size, const char *from, int64_t from_row, int64_t from_column, int64_t rows, int64_t columns,
-                    char *to, int64_t to_row, int64_t to_column);
+void fc_copy_matrix(const fc_kernels *kernels, int size, const void *from, int64_t from_row, int64_t from_column,
+                    int64_t rows, int64_t columns, void *to, int64_t to_row, int64_t to_column);
 
 #endif

@@ -36,4 +36,11 @@ typedef struct fc_tensor {
     int64_t stride_n, stride_h, stride_w, stride_c;
 } fc_tensor;
 
+/* Filters in any layout; strides count elements and may be negative. A group's filters begin `group` elements after
+ * those of the group before. */
+typedef struct fc_filters {
+    const void *data;
+    int64_t group, h, w, depth, column;
+} fc_filters;
+
 #endif

@@ -60,6 +60,11 @@ static int rows_by_tap(const fc_problem *p, int64_t rows) {
     return lattice_most(rows, p->kh, p->stride_h, p->dilation_h, p->h) > p->kh * rows;
 }
 
+int fc_windows_in_place(const fc_forward *call) {
+    if (fc_is_half(call->x.dtype) || call->sum.folded) return 0;
+    return call->x.stride_c == 1 || group_channels(&call->problem) == 1;
+}
+
 fc_view fc_direct_view(const fc_forward *call, int64_t group) {
     const fc_problem *p = &call->problem;
     const fc_tensor *x = &call->x;

@@ -19,6 +19,9 @@ typedef struct fc_view {
     int64_t image, row, column, tap_row, tap_column;
 } fc_view;
 
+/* Whether the terms of every run lie side by side in the caller's tensor, in the arithmetic type. */
+int fc_windows_in_place(const fc_forward *call);
+
 /* The view of the caller's tensor itself. */
 fc_view fc_direct_view(const fc_forward *call, int64_t group);
 

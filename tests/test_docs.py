@@ -8,13 +8,15 @@ from pathlib import Path
 import pytest
 
 import fastconv
-from fastconv import _config, _options, _problem, _shape, _threads, filters
-from fastconv.nn import conv
+from fastconv import _config, _options, _phases, _problem, _shape, _threads, filters
+from fastconv.nn import conv, gradient, transpose, variants
 
 ROOT = Path(__file__).parent.parent
 
 
-@pytest.mark.parametrize("module", [conv, filters, _config, _options, _problem, _shape, _threads])
+@pytest.mark.parametrize(
+    "module", [conv, variants, gradient, transpose, filters, _phases, _config, _options, _problem, _shape, _threads]
+)
 def test_docstring_examples(module):
     result = doctest.testmod(module)
     assert result.attempted

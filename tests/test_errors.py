@@ -31,7 +31,7 @@ PAIRS = [[0, 0], [1, 1], [1, 1], [0, 0]]
         ((X, W, 1, "SAME", "NHWC", -1), ValueError, "dilations: [-1]: entries should be larger than 0"),
         (([[1, 2], [3]], W, 1, "SAME"), ValueError, "input: cannot be made an array"),
         ((None, W, 1, "SAME"), TypeError, "input: dtype object is not one of float16, bfloat16, float32"),
-        ((X, None, 1, "SAME"), TypeError, "filters: dtype object does not go with an input of float32"),
+        ((X, None, 1, "SAME"), TypeError, "filters: dtype object does not go with input of dtype float32"),
     ],
 )
 def test_messages_name_the_argument_and_its_value(arguments, error, message):

@@ -224,14 +224,14 @@ def test_threads_may_call_at_the_same_time():
 def test_plans_are_cached_by_what_a_call_means():
     x, w = np.ones((1, 9, 9, 2), np.float32), np.ones((3, 3, 2, 2), np.float32)
     _plan._plans.clear()
-    first = _plan.plan_forward(x, w, [1, 2, 2, 1], "SAME", "NHWC", None)
-    assert _plan.plan_forward(x, w, (1, 2, 2, 1), "SAME", "NHWC", None) is first
-    assert _plan.plan_forward(x, w, np.array([1, 2, 2, 1]), "SAME", "NHWC", None) is first
-    assert _plan.plan_forward(x, w, [1, 1, 2, 1], "SAME", "NHWC", None) is not first
+    first = _plan.plan("forward", (x.shape, w.shape), x.dtype, [1, 2, 2, 1], "SAME", "NHWC", None)
+    assert _plan.plan("forward", (x.shape, w.shape), x.dtype, (1, 2, 2, 1), "SAME", "NHWC", None) is first
+    assert _plan.plan("forward", (x.shape, w.shape), x.dtype, np.array([1, 2, 2, 1]), "SAME", "NHWC", None) is first
+    assert _plan.plan("forward", (x.shape, w.shape), x.dtype, [1, 1, 2, 1], "SAME", "NHWC", None) is not first
     with options(implementation="implicit_gemm"):
-        assert _plan.plan_forward(x, w, [1, 2, 2, 1], "SAME", "NHWC", None) is not first
+        assert _plan.plan("forward", (x.shape, w.shape), x.dtype, [1, 2, 2, 1], "SAME", "NHWC", None) is not first
     for size in range(_plan._MOST_PLANS + 10):
-        _plan.plan_forward(np.empty((size, 3, 3, 2), np.float32), w, 1, "SAME", "NHWC", None)
+        _plan.plan("forward", ((size, 3, 3, 2), w.shape), x.dtype, 1, "SAME", "NHWC", None)
     assert len(_plan._plans) <= _plan._MOST_PLANS
 
 

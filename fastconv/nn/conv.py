@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastconv import _cpu
 from fastconv._arguments import geometry, tensors
-from fastconv._plan import plan_forward
+from fastconv._plan import plan
 
 
 def conv2d(
@@ -91,5 +91,5 @@ def conv2d(
     if not _cpu.behaved(x, w):
         geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
         x, w = tensors(input, filters)
-    plan = plan_forward(x, w, strides, padding, data_format, dilations)
-    return plan(x, w, out) if out is None else plan(x, w, out, (input, filters))
+    run = plan("forward", (x.shape, w.shape), x.dtype, strides, padding, data_format, dilations)
+    return run(x, w, out) if out is None else run(x, w, out, (input, filters))

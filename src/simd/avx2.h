@@ -23,6 +23,25 @@ static inline void f32_store_n(float *p, f32_vec v, int n) { _mm256_maskstore_ps
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm256_add_ps(a, b); }
 static inline f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) { return _mm256_fmadd_ps(a, b, sum); }
 
+/* Rows become columns, in place. */
+static inline void f32_transpose(f32_vec v[8]) {
+    f32_vec t[8];
+    FC_UNROLL
+    for (int i = 0; i < 8; i += 2) {
+        t[i] = _mm256_unpacklo_ps(v[i], v[i + 1]);
+        t[i + 1] = _mm256_unpackhi_ps(v[i], v[i + 1]);
+    }
+    FC_UNROLL
+    for (int j = 0; j < 4; j++) { /* each half of top: column j or 4 + j of rows 0 to 3; of bottom: of rows 4 to 7 */
+        const __m256d a = _mm256_castps_pd(t[j / 2]), b = _mm256_castps_pd(t[j / 2 + 2]);
+        const __m256d c = _mm256_castps_pd(t[j / 2 + 4]), d = _mm256_castps_pd(t[j / 2 + 6]);
+        const f32_vec top = _mm256_castpd_ps(j % 2 ? _mm256_unpackhi_pd(a, b) : _mm256_unpacklo_pd(a, b));
+        const f32_vec bottom = _mm256_castpd_ps(j % 2 ? _mm256_unpackhi_pd(c, d) : _mm256_unpacklo_pd(c, d));
+        v[j] = _mm256_permute2f128_ps(top, bottom, 0x20);
+        v[4 + j] = _mm256_permute2f128_ps(top, bottom, 0x31);
+    }
+}
+
 typedef __m256d f64_vec;
 static inline f64_vec f64_zero(void) { return _mm256_setzero_pd(); }
 static inline f64_vec f64_load(const double *p) { return _mm256_loadu_pd(p); }

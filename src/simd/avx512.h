@@ -18,6 +18,35 @@ static inline void f32_store_n(float *p, f32_vec v, int n) { _mm512_mask_storeu_
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm512_add_ps(a, b); }
 static inline f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) { return _mm512_fmadd_ps(a, b, sum); }
 
+/* Rows become columns, in place. */
+static inline void f32_transpose(f32_vec v[16]) {
+    f32_vec t[16];
+    FC_UNROLL
+    for (int i = 0; i < 16; i += 2) {
+        t[i] = _mm512_unpacklo_ps(v[i], v[i + 1]);
+        t[i + 1] = _mm512_unpackhi_ps(v[i], v[i + 1]);
+    }
+    FC_UNROLL
+    for (int i = 0; i < 16; i += 4) { /* v[i + j], quarter q: column 4 * q + j of rows i to i + 3 */
+        FC_UNROLL
+        for (int j = 0; j < 4; j++) {
+            const __m512d a = _mm512_castps_pd(t[i + j / 2]), b = _mm512_castps_pd(t[i + j / 2 + 2]);
+            v[i + j] = _mm512_castpd_ps(j % 2 ? _mm512_unpackhi_pd(a, b) : _mm512_unpacklo_pd(a, b));
+        }
+    }
+    FC_UNROLL
+    for (int j = 0; j < 4; j++) {
+        const f32_vec even_top = _mm512_shuffle_f32x4(v[j], v[4 + j], 0x88);
+        const f32_vec even_bottom = _mm512_shuffle_f32x4(v[8 + j], v[12 + j], 0x88);
+        const f32_vec odd_top = _mm512_shuffle_f32x4(v[j], v[4 + j], 0xdd);
+        const f32_vec odd_bottom = _mm512_shuffle_f32x4(v[8 + j], v[12 + j], 0xdd);
+        v[j] = _mm512_shuffle_f32x4(even_top, even_bottom, 0x88);
+        v[4 + j] = _mm512_shuffle_f32x4(odd_top, odd_bottom, 0x88);
+        v[8 + j] = _mm512_shuffle_f32x4(even_top, even_bottom, 0xdd);
+        v[12 + j] = _mm512_shuffle_f32x4(odd_top, odd_bottom, 0xdd);
+    }
+}
+
 typedef __m512d f64_vec;
 static inline f64_vec f64_zero(void) { return _mm512_setzero_pd(); }
 static inline f64_vec f64_load(const double *p) { return _mm512_loadu_pd(p); }

@@ -42,6 +42,14 @@ static FC_INLINE f32_vec f32_broadcast(const float *p) { return *p - f32_zero();
 static FC_INLINE f64_vec f64_broadcast(const double *p) { return *p - f64_zero(); }
 static FC_INLINE i32_vec i32_broadcast(const uint32_t *p) { return *p - i32_zero(); }
 
+/* Rows become columns, in place. */
+static FC_INLINE void f32_transpose(f32_vec v[8]) {
+    float whole[8][8];
+    for (int i = 0; i < 8; i++)
+        for (int j = 0; j < 8; j++) whole[j][i] = v[i][j];
+    memcpy(v, whole, sizeof whole);
+}
+
 static FC_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return a + b; }
 static FC_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return a + b; }
 static FC_INLINE i32_vec i32_add(i32_vec a, i32_vec b) { return a + b; }

@@ -14,6 +14,16 @@ static inline void f32_store(float *p, f32_vec v) { vst1q_f32(p, v); }
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return vaddq_f32(a, b); }
 static inline f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) { return vfmaq_f32(sum, a, b); }
 
+/* Rows become columns, in place. */
+static inline void f32_transpose(f32_vec v[4]) {
+    const f32_vec a = vtrn1q_f32(v[0], v[1]), b = vtrn2q_f32(v[0], v[1]);
+    const f32_vec c = vtrn1q_f32(v[2], v[3]), d = vtrn2q_f32(v[2], v[3]);
+    v[0] = vcombine_f32(vget_low_f32(a), vget_low_f32(c));
+    v[1] = vcombine_f32(vget_low_f32(b), vget_low_f32(d));
+    v[2] = vcombine_f32(vget_high_f32(a), vget_high_f32(c));
+    v[3] = vcombine_f32(vget_high_f32(b), vget_high_f32(d));
+}
+
 typedef float64x2_t f64_vec;
 static inline f64_vec f64_zero(void) { return vdupq_n_f64(0); }
 static inline f64_vec f64_load(const double *p) { return vld1q_f64(p); }

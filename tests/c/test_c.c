@@ -101,14 +101,14 @@ static int64_t test_gemm(const fc_kernels *kernels, kind k) {
         for (int columns = 1; columns <= 2 * gemm->lanes; columns++, tiles++) {
             const int vectors = columns > gemm->lanes ? 2 : 1, width = vectors * gemm->lanes;
             const int64_t runs = between(1, 3), length = between(1, 19), accumulate = between(0, 1);
-            const int64_t stride = columns + between(0, 3), gap = between(0, 2);
+            const int64_t stride = columns + between(0, 3), gap = between(0, 2), step = between(1, 3);
             const size_t sums_count = (size_t)((rows - 1) * stride + columns);
             buffer x[3 * 16], filters = allocate((size_t)(runs * (length + gap) - gap) * (size_t)width * size);
             buffer sums = allocate(sums_count * size), expected = allocate(sums_count * size);
             const void *table[3 * 16];
             for (int64_t i = 0; i < runs * rows; i++) {
-                x[i] = allocate((size_t)length * size);
-                fill(x[i].data, k, length);
+                x[i] = allocate((size_t)((length - 1) * step + 1) * size);
+                fill(x[i].data, k, (length - 1) * step + 1);
                 table[i] = x[i].data;
             }
             fill(filters.data, k, (runs * (length + gap) - gap) * width);
@@ -119,7 +119,7 @@ static int64_t test_gemm(const fc_kernels *kernels, kind k) {
                     unsigned char sum[8] __attribute__((aligned(8))) = {0};
                     for (int64_t r = 0; r < runs; r++)
                         for (int64_t t = 0; t < length; t++)
-                            multiply_add(k, kernels->fused, x[r * rows + m].data + (size_t)t * size,
+                            multiply_add(k, kernels->fused, x[r * rows + m].data + (size_t)(t * step) * size,
                                          filters.data + (size_t)((r * (length + gap) + t) * width + f) * size, sum);
                     unsigned char *at = expected.data + (size_t)(m * stride + f) * size;
                     if (accumulate) add(k, at, sum);
@@ -128,6 +128,7 @@ static int64_t test_gemm(const fc_kernels *kernels, kind k) {
             const fc_tile tile = {.runs = table,
                                   .run_count = runs,
                                   .run_length = length,
+                                  .step = step,
                                   .filters = filters.data,
                                   .filters_stride = width,
                                   .filters_jump = (length + gap) * width,
@@ -151,15 +152,17 @@ static int64_t test_pack(const fc_kernels *kernels, fc_dtype dtype) {
     const size_t stored = (size_t)fc_dtype_size(dtype), size = (size_t)gemm->size;
     for (int columns = 1; columns <= 2 * gemm->lanes; columns++) {
         const int width = columns > gemm->lanes ? 2 * gemm->lanes : gemm->lanes;
-        const int64_t terms = between(1, 9), stride = columns + between(0, 5);
-        buffer from = allocate((size_t)((terms - 1) * stride + columns) * stored);
+        const int64_t terms = columns % 5 ? between(1, 20) : between(60, 90), layout = between(0, 2);
+        const int64_t column = layout == 0 ? 1 : layout == 1 ? terms + between(0, 5) : 2;
+        const int64_t row = layout == 0 ? columns + between(0, 5) : layout == 1 ? 1 : column * columns;
+        buffer from = allocate((size_t)((terms - 1) * row + (columns - 1) * column + 1) * stored);
         buffer to = allocate((size_t)(terms * width) * size);
         for (size_t i = 0; i < from.size; i++) from.data[i] = (unsigned char)(next_random() & 0x3f);
-        fc_pack_panel(kernels, dtype, from.data, stride, terms, columns, width, to.data);
+        fc_pack_panel(kernels, dtype, from.data, row, column, terms, columns, width, to.data);
         for (int64_t t = 0; t < terms; t++)
             for (int f = 0; f < width; f++) {
                 unsigned char want[8] __attribute__((aligned(8))) = {0};
-                const unsigned char *at = from.data + (size_t)(t * stride + f) * stored;
+                const unsigned char *at = from.data + (size_t)(t * row + f * column) * stored;
                 if (f < columns && fc_is_half(dtype)) {
                     uint16_t half;
                     memcpy(&half, at, 2);
@@ -249,6 +252,14 @@ static fc_tensor tensor_of(void *data, fc_dtype dtype, int64_t h, int64_t w, int
     return (fc_tensor){data, dtype, h * w * c, w * c, c, 1};
 }
 
+/* Filters as backprop-input reads them in half of the cases: rotated, with their two depths exchanged. */
+static fc_filters any_filters(const buffer *w, fc_dtype dtype, const fc_problem *p) {
+    const int64_t depth = p->c / p->groups, width = p->f / p->groups;
+    if (between(0, 1)) return (fc_filters){w->data, width, p->kw * depth * p->f, depth * p->f, p->f, 1};
+    const int64_t tap = width * p->c, last = (p->kh * p->kw - 1) * tap;
+    return (fc_filters){w->data + last * fc_dtype_size(dtype), depth, -p->kw * tap, -tap, 1, p->c};
+}
+
 /* One random convolution, in tasks for several numbers of threads, against direct loops. */
 static int test_forward(const fc_kernels *kernels) {
     const fc_dtype dtype = (fc_dtype)between(FC_F32, FC_BF16);
@@ -266,9 +277,9 @@ static int test_forward(const fc_kernels *kernels) {
                       .stride_w = between(1, 3),
                       .dilation_h = between(1, 3),
                       .dilation_w = between(1, 3),
-                      .pad_top = between(0, 4),
+                      .pad_top = between(-2, 4),
                       .pad_bottom = between(0, 4),
-                      .pad_left = between(0, 4),
+                      .pad_left = between(-2, 4),
                       .pad_right = between(0, 4),
                       .groups = groups};
     p->oh = windows(p->h, p->kh, p->stride_h, p->dilation_h, p->pad_top + p->pad_bottom);
@@ -282,15 +293,18 @@ static int test_forward(const fc_kernels *kernels) {
     const int64_t depth = p->c / groups, width = p->f / groups;
     const int x_first = (int)between(0, 1), y_first = (int)between(0, 1);
     const int64_t x_count = p->n * p->h * p->w * p->c, w_count = p->kh * p->kw * depth * p->f;
-    const int64_t y_count = p->n * p->oh * p->ow * p->f;
+    const int64_t gap_h = between(0, 3) ? 1 : 3, gap_w = between(0, 3) ? 1 : 2; /* as where y is a phase of more rows */
+    const int64_t y_count = p->n * p->oh * gap_h * p->ow * gap_w * p->f;
     const size_t size = (size_t)fc_dtype_size(dtype);
     buffer x = allocate((size_t)x_count * size), w = allocate((size_t)w_count * size);
     buffer y = allocate((size_t)y_count * size), first_y = allocate((size_t)y_count * size);
     fill_dtype(&x, dtype, x_count);
     fill_dtype(&w, dtype, w_count);
     call.x = tensor_of(x.data, dtype, p->h, p->w, p->c, x_first);
-    call.y = tensor_of(y.data, dtype, p->oh, p->ow, p->f, y_first);
-    call.w = w.data;
+    call.y = tensor_of(y.data, dtype, p->oh * gap_h, p->ow * gap_w, p->f, y_first);
+    call.y.stride_h *= gap_h;
+    call.y.stride_w *= gap_w;
+    call.w = any_filters(&w, dtype, p);
     for (int threads = 1; threads <= 9; threads += 4) {
         memset(y.data, 0x77, y.size);
         fc_forward_split(&call, threads);
@@ -324,8 +338,12 @@ static int test_forward(const fc_kernels *kernels) {
                             for (int64_t c = 0; c < depth; c++) {
                                 const int64_t at = n * call.x.stride_n + iy * call.x.stride_h + ix * call.x.stride_w +
                                                    (f / width * depth + c) * call.x.stride_c;
-                                sum += element(&x, dtype, at) *
-                                       element(&w, dtype, ((i * p->kw + j) * depth + c) * p->f + f);
+                                const int64_t first = (const unsigned char *)call.w.data - w.data;
+                                const int64_t tap = first / (int64_t)size + i * call.w.h + j * call.w.w;
+                                sum +=
+                                    element(&x, dtype, at) * element(&w, dtype,
+                                                                     tap + f / width * call.w.group + c * call.w.depth +
+                                                                         f % width * call.w.column);
                             }
                         }
                     const int64_t at =
@@ -334,7 +352,10 @@ static int test_forward(const fc_kernels *kernels) {
                                         : dtype == FC_BF16 ? bf16_value(bf16_round((float)sum))
                                                            : sum;
                     if (element(&y, dtype, at) != want) fail("convolution", kernels->name, dtype, at);
+                    memset(y.data + (size_t)at * size, 0x77, size);
                 }
+    for (size_t i = 0; i < y.size; i++)
+        if (y.data[i] != 0x77) fail("a write between the outputs", kernels->name, dtype, (int64_t)i);
     release(x, "x guards", kernels->name);
     release(w, "w guards", kernels->name);
     release(y, "y guards", kernels->name);

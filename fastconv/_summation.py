@@ -1,0 +1,78 @@
+"""How sums are cut into blocks: what the bits of every result follow from, and so nothing but the problem decides."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from fastconv._problem import ConvProblem
+
+# Terms of one block of a sum. Blocks keep the error down (it grows with the square root of a block's length) and a
+# block's panel of filters in the first cache. TensorFlow sums 3x3 taps in one go, 128 x 9 terms and more, but 1x1 taps
+# of small images in short blocks: to be as accurate takes 64 there. Sums of one channel it adds in another order, now
+# a little better, now a little worse: halves are better. Of the shortest of these most of the error is the last
+# additions', and they gain nothing.
+BLOCK_TERMS = 128
+POINTWISE_BLOCK_TERMS = 64
+SHORTEST_SPLIT = 16
+
+# Below this many channels the taps of one filter row are summed as one run: shorter runs waste the kernel's time.
+FOLD_BELOW = 16
+
+# Pixels of one block of a filter gradient. All blocks are cut into slices, which several threads can sum: as many as
+# there are pieces of SLICE_WORK multiply-adds, within SLICE_ELEMENTS sums in memory.
+BLOCK_PIXELS = 128
+SLICE_WORK = 1 << 22
+MOST_SLICES = 32
+SLICE_ELEMENTS = 1 << 18
+
+
+class Summation(NamedTuple):
+    """How each output's terms are summed: ``fc_sum`` in src/problem.h, field for field."""
+
+    folded: bool
+    runs: int
+    run_length: int
+    block_runs: int
+    chunk: int
+
+
+class PixelSum(NamedTuple):
+    """How a filter's gradient is summed over output pixels: ``fc_pixel_sum`` in src/backprop_filter.h."""
+
+    rows: int
+    columns: int
+    slices: int
+
+
+def summation(problem: ConvProblem) -> Summation:
+    """The blocks of a sum: whole runs of about BLOCK_TERMS terms together, or equal pieces of one long run."""
+    depth = problem.c // problem.groups
+    folded = depth < FOLD_BELOW and problem.kw > 1
+    runs, length = (problem.kh, problem.kw * depth) if folded else (problem.kh * problem.kw, depth)
+    terms = POINTWISE_BLOCK_TERMS if problem.kh * problem.kw == 1 else BLOCK_TERMS
+    longest = terms * 3 // 2
+    if problem.c == 1 and runs * length > SHORTEST_SPLIT:
+        longest = min(longest, -(-runs // 2) * length)
+        terms = min(terms, longest)
+    if runs * length <= longest:
+        return Summation(folded, runs, length, runs, length)
+    if length <= longest:
+        blocks = round(runs * length / terms)
+        return Summation(folded, runs, length, -(-runs // blocks), length)
+    piece = -(-length // round(length / terms))
+    return Summation(folded, runs, length, 1, -(-piece // 16) * 16)
+
+
+def _pieces(total: int, size: int) -> int:
+    """The size of the fewest equal pieces of about this size."""
+    return -(-total // max(1, round(total / size)))
+
+
+def pixel_sum(problem: ConvProblem) -> PixelSum:
+    """Blocks of about BLOCK_PIXELS pixels of one image, whole rows or pieces of one, and the number of slices."""
+    columns = _pieces(problem.ow, BLOCK_PIXELS)
+    rows = _pieces(problem.oh, max(1, BLOCK_PIXELS // columns))
+    blocks = problem.n * -(-problem.oh // rows) * -(-problem.ow // columns)
+    elements = problem.kh * problem.kw * problem.c // problem.groups * problem.f
+    slices = min(blocks, problem.multiply_adds // SLICE_WORK, MOST_SLICES, SLICE_ELEMENTS // elements)
+    return PixelSum(rows, columns, max(1, slices))

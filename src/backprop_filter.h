@@ -1,0 +1,43 @@
+/* The gradient of the filters as independent tasks: fc_backprop_filter_split once, then each task, then each sum. */
+#ifndef FC_BACKPROP_FILTER_H
+#define FC_BACKPROP_FILTER_H
+
+#include "forward.h"
+
+/* How the output pixels are summed; fixed by the problem, for the bits depend on it.
+ *
+ * Each image's output is cut into blocks of at most rows x columns pixels. A block is summed from +0 pixel by pixel,
+ * along the rows. All blocks in order (images, rows, columns) are cut into `slices` equal parts; within a slice the
+ * blocks' sums are added in order, and the slices' sums in a binary tree. */
+typedef struct fc_pixel_sum {
+    int64_t rows, columns, slices;
+} fc_pixel_sum;
+
+typedef struct fc_backprop_filter {
+    /* what to compute; set by the caller */
+    fc_forward forward; /* whose filters' gradient this is: problem, sum, kernels, x, and y, the output's gradient */
+    fc_pixel_sum pixels;
+    void *w; /* the filters' gradient: [kh * kw * c / groups][f], dense, of x's dtype */
+
+    /* how the work is split; set by fc_backprop_filter_split. Nothing here can change a bit of the result. */
+    int64_t blocks;         /* in all images */
+    int64_t blocks_at_once; /* whose output gradients are packed together */
+    int64_t tiles;          /* of terms, a group: each of at most the instruction set's rows, in one run of the sum */
+    int64_t term_tasks;     /* ranges of tiles */
+    int64_t channel_tasks;  /* ranges of panels of output channels, a group */
+    int64_t tasks, sums;    /* numbers of both kinds of task */
+    int in_place;           /* there is one slice, summed in w itself */
+    int64_t packed_bytes, table_bytes, zeros_bytes;
+    int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
+    int64_t partial_bytes; /* what all threads share: the slices' sums */
+} fc_backprop_filter;
+
+void fc_backprop_filter_split(fc_backprop_filter *call, int threads);
+
+/* The sums of one slice for a range of terms and channels; every task before any of the sums. */
+void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial);
+
+/* Adds up the slices of a range of the gradient, and stores it. */
+void fc_backprop_filter_sum(const fc_backprop_filter *call, int64_t sum, void *partial);
+
+#endif
