@@ -10,7 +10,7 @@ import ml_dtypes
 import numpy as np
 from hypothesis import strategies as st
 
-from fastconv import nn, options
+from fastconv import nn, options, output_shape
 from fastconv._problem import ConvProblem
 
 DTYPES = {
@@ -89,14 +89,22 @@ def inputs(problem: ConvProblem, dtype: str = "float32", seed: int = 0) -> Case:
 
 def exact(case: Case) -> np.ndarray:
     """The reference in float64 of floats, modulo 2**32 of integers."""
-    wide = np.int32 if case.input.dtype == np.int32 else np.float64
     with options(implementation="reference"):
-        return nn.conv2d(*case._replace(input=case.input.astype(wide), filters=case.filters.astype(wide)))
+        return nn.conv2d(*_wide(case))
 
 
 def magnitude(case: Case) -> np.ndarray:
     """What each sum would be if no term cancelled another."""
-    return exact(case._replace(input=abs(case.input.astype(float)), filters=abs(case.filters.astype(float))))
+    return exact(_absolute(case))
+
+
+def _wide(case: Case) -> Case:
+    wide = np.int32 if case.input.dtype == np.int32 else np.float64
+    return case._replace(input=case.input.astype(wide), filters=case.filters.astype(wide))
+
+
+def _absolute(case: Case) -> Case:
+    return case._replace(input=abs(case.input.astype(float)), filters=abs(case.filters.astype(float)))
 
 
 def assert_close(result: np.ndarray, case: Case, slack: float = 1.0) -> None:
@@ -104,15 +112,19 @@ def assert_close(result: np.ndarray, case: Case, slack: float = 1.0) -> None:
 
     A sum of n terms errs by at most n roundoffs of the accumulated magnitude; `slack` multiplies that.
     """
-    want = exact(case)
+    assert_within_roundoff(result, exact(case), int(np.prod(case.filters.shape[:3])), magnitude(case), slack)
+
+
+def assert_within_roundoff(
+    result: np.ndarray, want: np.ndarray, terms: int, magnitude: np.ndarray, slack: float = 1.0
+) -> None:
+    """Each element of the result errs by no more than any order of its sum may."""
+    name = result.dtype.name
     assert result.shape == want.shape
-    assert result.dtype == case.input.dtype
-    if result.dtype == np.int32:
+    if name == "int32":
         np.testing.assert_array_equal(result, want)
         return
-    name = result.dtype.name
-    terms = int(np.prod(case.filters.shape[:3]))
-    bound = slack * (terms * SUM_ROUNDOFF[name] * magnitude(case) + ROUNDOFF[name] * abs(want))
+    bound = slack * (terms * SUM_ROUNDOFF[name] * magnitude + ROUNDOFF[name] * abs(want))
     if name == "float64":
         bound *= 2  # the reference errs as much
     if name == "float16":
@@ -120,6 +132,34 @@ def assert_close(result: np.ndarray, case: Case, slack: float = 1.0) -> None:
     error = abs(result.astype(np.float64) - want)
     worst = np.unravel_index(np.argmax(error - bound), error.shape) if error.size else ()
     assert (error <= bound).all(), f"error {error[worst]} above {bound[worst]} at {worst}"
+
+
+def output_gradient(case: Case, seed: int = 0) -> np.ndarray:
+    """A random gradient of the case's output."""
+    shape = output_shape(case.input.shape, case.filters.shape, *case[2:])
+    return random_array(np.random.default_rng(seed), shape, case.input.dtype.name)
+
+
+def gradient(direction: str, case: Case, dy: np.ndarray) -> np.ndarray:
+    """The gradient of the case's input or filters."""
+    geometry = {"strides": case.strides, "padding": case.padding, "data_format": case.data_format}
+    if direction == "backprop_input":
+        function, operands = nn.conv2d_backprop_input, (case.input.shape, case.filters, dy)
+    else:
+        function, operands = nn.conv2d_backprop_filter, (case.input, case.filters.shape, dy)
+    return function(*operands, **geometry, dilations=case.dilations or 1)
+
+
+def assert_gradient_close(result: np.ndarray, direction: str, case: Case, dy: np.ndarray) -> None:
+    """As assert_close, for a gradient."""
+    assert result.dtype == case.input.dtype
+    wide = _wide(case)
+    with options(implementation="reference"):
+        want = gradient(direction, wide, dy.astype(wide.input.dtype))
+        size = gradient(direction, _absolute(case), abs(dy.astype(float)))
+    taps, width = case.filters.shape[0] * case.filters.shape[1], case.filters.shape[3]
+    terms = taps * width if direction == "backprop_input" else dy.size // width
+    assert_within_roundoff(result, want, terms, size)
 
 
 def run_python(code: str, **environment: str) -> subprocess.CompletedProcess[str]:
