@@ -40,13 +40,16 @@ cdef extern from "kernels.h" nogil:
     int fc_kernels_supported(int index)
 
 cdef extern from "forward.h" nogil:
+    ctypedef enum fc_lanes:
+        FC_CHANNELS, FC_PIXELS, FC_TAPS
+
     ctypedef struct fc_forward:
         fc_problem problem
         fc_sum sum
         const fc_kernels *kernels
         fc_tensor x, y
         fc_filters w
-        int along_rows
+        fc_lanes lanes
         int64_t tasks
         int64_t scratch_bytes
 

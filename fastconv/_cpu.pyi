@@ -17,11 +17,11 @@ class Forward:
     def __init__(
         self,
         problem: ConvProblem,
-        sum: Summation,
         dtype: str,
         channels_first: bool,
-        one_row: bool = ...,
-        along_rows: bool = ...,
+        sum: Summation,
+        one_row: bool,
+        lanes: str,
     ) -> None: ...
     def run(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int) -> None: ...
 
@@ -30,7 +30,7 @@ class BackpropInput:
     def __init__(
         self,
         problem: ConvProblem,
-        phases: list[tuple[Phase, Summation, bool, bool]],
+        phases: list[tuple[Phase, Summation, bool, str]],
         complete: bool,
         dtype: str,
         channels_first: bool,

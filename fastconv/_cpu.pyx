@@ -130,23 +130,23 @@ cdef class Forward:
     """A forward convolution of one problem, dtype and layout.
 
     `sum` is the planner's Summation. With `one_row`, for 1x1 filters, images whose pixels are evenly spaced are
-    computed as one row of pixels: a plain matrix product. With `along_rows`, lanes hold neighbouring pixels
-    (src/image_filter.c).
+    computed as one row of pixels: a plain matrix product. `lanes` tells what the lanes of a vector hold: "channels",
+    "pixels" (src/image_filter.c) or "taps" (src/tap_products.c).
     """
     cdef fc_problem problem
     cdef fc_sum sum
     cdef fc_dtype dtype
     cdef bint channels_first
     cdef bint one_row
-    cdef bint along_rows
+    cdef fc_lanes lanes
 
-    def __init__(self, problem, sum, str dtype, bint channels_first, bint one_row=False, bint along_rows=False):
+    def __init__(self, problem, str dtype, bint channels_first, sum, bint one_row, str lanes):
         self.problem = problem_of(problem)
         self.sum = sum_of(sum)
         self.dtype = DTYPES[dtype]
         self.channels_first = channels_first
         self.one_row = one_row
-        self.along_rows = along_rows
+        self.lanes = LANES[lanes]
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int threads):
         """Computes y, a dense array, from behaved 4-D arrays x and w; x may have any number of images."""
@@ -157,7 +157,7 @@ cdef class Forward:
         check_shapes(self.channels_first, p, x, w, y)
         call.sum = self.sum
         call.kernels = chosen
-        call.along_rows = self.along_rows
+        call.lanes = self.lanes
         call.x = tensor(x, self.dtype, self.channels_first, p.h, p.w, p.c)
         call.y = tensor(y, self.dtype, self.channels_first, p.oh, p.ow, p.f)
         call.w = filters_of(w, p.f // p.groups)
@@ -170,7 +170,7 @@ cdef class Forward:
 cdef class BackpropInput:
     """The gradient of a convolution's input, for one problem, dtype and layout.
 
-    `phases` holds for each of the planner's phases the Phase, its Summation, and one_row and along_rows as in Forward.
+    `phases` holds for each of the planner's phases the Phase, its Summation, and one_row and lanes as in Forward.
     Cells that belong to no phase become zero; there are none where `complete`.
     """
     cdef fc_problem problem
@@ -207,14 +207,14 @@ cdef class BackpropInput:
             raise MemoryError(f"no memory for {count} phases")
         try:
             for index in range(count):
-                phase, sum, one_row, along_rows = self.phases[index]
+                phase, sum, one_row, lanes = self.phases[index]
                 problem, row, column, tap_row, tap_column, tap_step_h, tap_step_w = phase
                 call = &calls[index]
                 call.problem = problem_of(problem)
                 call.problem.n = p.n
                 call.sum = sum_of(sum)
                 call.kernels = chosen
-                call.along_rows = along_rows
+                call.lanes = LANES[lanes]
                 call.x = y
                 call.y = x
                 call.y.data = <char *>x.data + (<int64_t>row * x.stride_h + <int64_t>column * x.stride_w) * size
@@ -284,6 +284,7 @@ cdef class BackpropFilter:
         fc_give_scratch(scratch)
 
 
+LANES = {"channels": FC_CHANNELS, "pixels": FC_PIXELS, "taps": FC_TAPS}
 DTYPES = {"float32": FC_F32, "float64": FC_F64, "int32": FC_I32, "float16": FC_F16, "bfloat16": FC_BF16}
 
 

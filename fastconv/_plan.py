@@ -15,12 +15,16 @@ from fastconv._arguments import check_output, geometry
 from fastconv._options import Options, current
 from fastconv._phases import phases
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
-from fastconv._summation import pixel_sum, summation
+from fastconv._summation import Summation, pixel_sum, summation
 from fastconv._threads import threads_for
 
 # More output channels than this fill vectors by themselves; longer rows and larger banks of filters than these do not
 # stay in the first and second cache beside the image.
 IMAGE_FILTER_CHANNELS, IMAGE_FILTER_ROW, IMAGE_FILTER_TERMS = 15, 128, 1 << 15
+
+# More output channels than this fill vectors well enough; fewer input channels for each of them than this do not pay
+# for adding up the taps; more taps and channels than this do not stay in the caches.
+TAP_PRODUCTS_CHANNELS, TAP_PRODUCTS_DEPTH, TAP_PRODUCTS_MOST = 7, 4, 1024
 
 # What runs a problem: (operand, operand, result, threads) -> None, with 4-D arrays in the caller's layout. The operands
 # are, forward, the input and the filters; in backprop-input, the filters and the output's gradient; in
@@ -64,16 +68,42 @@ def _unless_image_filter(problem: ConvProblem, dtype: np.dtype, options: Options
     return None
 
 
-def _bind_pointwise(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
-    return _cpu.Forward(problem, summation(problem), dtype.name, channels_first, one_row=True).run
+def _unless_tap_products(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
+    if problem.f > min(TAP_PRODUCTS_CHANNELS, problem.c // TAP_PRODUCTS_DEPTH) or problem.groups > 1:
+        return "there are enough output channels for vectors, or too few input channels to sum"
+    if problem.kh * problem.kw == 1:
+        return "the filter is 1x1"
+    if problem.kh * problem.kw * problem.f > TAP_PRODUCTS_MOST:
+        return "the filters are too large for the caches"
+    if (problem.stride_h, problem.stride_w, problem.dilation_h, problem.dilation_w) != (1, 1, 1, 1):
+        return "the filter is strided or dilated"
+    if dtype.itemsize == 2:
+        return "half precision is converted in the store"
+    return None
 
 
-def _bind_image_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
-    return _cpu.Forward(problem, summation(problem), dtype.name, channels_first, along_rows=True).run
+class _Call(NamedTuple):
+    """How a forward pass is computed, as _cpu wants it."""
+
+    sum: Summation
+    one_row: bool = False
+    lanes: str = "channels"
 
 
-def _bind_implicit_gemm(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
-    return _cpu.Forward(problem, summation(problem), dtype.name, channels_first).run
+_CALLS: dict[str, Callable[[ConvProblem], _Call]] = {
+    "image_filter": lambda problem: _Call(summation(problem), lanes="pixels"),
+    "pointwise": lambda problem: _Call(summation(problem), one_row=True),
+    # Each tap's channels are summed like those of a 1x1 filter.
+    "tap_products": lambda problem: _Call(summation(problem._replace(kh=1, kw=1)), lanes="taps"),
+    "implicit_gemm": lambda problem: _Call(summation(problem)),
+}
+
+
+def _bind_forward(name: str) -> Callable[[ConvProblem, np.dtype, bool], Run]:
+    def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+        return _cpu.Forward(problem, dtype.name, channels_first, *_CALLS[name](problem)).run
+
+    return bind
 
 
 def _bind_phases(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
@@ -81,7 +111,7 @@ def _bind_phases(problem: ConvProblem, dtype: np.dtype, channels_first: bool) ->
     calls = []
     for phase in found:
         name = choose("forward", phase.problem, dtype, Options())[0].name
-        calls.append((phase, summation(phase.problem), name == "pointwise", name == "image_filter"))
+        calls.append((phase, *_CALLS[name](phase.problem)))
     return _cpu.BackpropInput(problem, calls, complete, dtype.name, channels_first).run
 
 
@@ -119,9 +149,10 @@ def _bind_reference_filter(problem: ConvProblem, dtype: np.dtype, channels_first
 # Best first. Winograd and depthwise kernels go before the matrix products that serve their problems now.
 IMPLEMENTATIONS = {
     "forward": (
-        Implementation("image_filter", _unless_image_filter, _bind_image_filter),
-        Implementation("pointwise", _unless_pointwise, _bind_pointwise),
-        Implementation("implicit_gemm", _never, _bind_implicit_gemm),
+        Implementation("image_filter", _unless_image_filter, _bind_forward("image_filter")),
+        Implementation("pointwise", _unless_pointwise, _bind_forward("pointwise")),
+        Implementation("tap_products", _unless_tap_products, _bind_forward("tap_products")),
+        Implementation("implicit_gemm", _never, _bind_forward("implicit_gemm")),
         Implementation("reference", _never, _bind_reference),
     ),
     "backprop_input": (

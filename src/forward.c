@@ -4,6 +4,7 @@
 #include "pack.h"
 #include "sizes.h"
 #include "strip.h"
+#include "tap_products.h"
 #include <string.h>
 
 enum {
@@ -11,11 +12,13 @@ enum {
     FEWEST_PIXELS = 56, /* of a region that is split further only to keep threads busy */
     TASKS = 4, /* a thread, for all to end together though one is interrupted; half, where each costs packing */
 
-    PACKED = 1 << 18,      /* bytes of filters packed at once: half of a small second-level cache */
-    MOST_PACKED = 1 << 21, /* where one block takes more than PACKED; channels are split beyond */
-    STRIP = 1 << 20,       /* bytes of a staged strip, where more than one pixel has to fit */
-    SUMS = 1 << 19,        /* bytes of sums in scratch */
-    HEADER = 64,           /* bytes at the start of scratch: which filters it holds packed */
+    PACKED = 1 << 18,       /* bytes of filters packed at once: half of a small second-level cache */
+    MOST_PACKED = 1 << 21,  /* where one block takes more than PACKED; channels are split beyond */
+    TAP_ROWS = 8,           /* rows a filter row, of a region whose lanes hold taps: it reads kh - 1 more */
+    TAP_PRODUCTS = 1 << 15, /* most of its products of one row: 128 KB in float32 */
+    STRIP = 1 << 20,        /* bytes of a staged strip, where more than one pixel has to fit */
+    SUMS = 1 << 19,         /* bytes of sums in scratch */
+    HEADER = 64,            /* bytes at the start of scratch: which filters it holds packed */
 
     MOST_ROWS = 16, /* of any instruction set's tile */
     TOGETHER = 28,  /* most pixels of the tiles that share a panel while it is in the first cache: 14 KB of windows */
@@ -30,7 +33,7 @@ static int64_t share(int64_t total, int64_t parts, int64_t index) { return total
 static const fc_gemm *arithmetic(const fc_forward *call) { return fc_arithmetic(call->kernels, call->x.dtype); }
 static int64_t panel_width(const fc_forward *call) { return 2 * arithmetic(call)->lanes; }
 static int64_t panels(const fc_forward *call) {
-    return call->along_rows ? 1 : fc_parts(call->problem.f / call->problem.groups, panel_width(call));
+    return call->lanes != FC_CHANNELS ? 1 : fc_parts(call->problem.f / call->problem.groups, panel_width(call));
 }
 
 /* Terms of the longest block, and the number of blocks. */
@@ -56,7 +59,8 @@ static int writable_in_place(const fc_forward *call) {
     const fc_tensor *y = &call->y;
     const int dense = y->stride_w == p->f && (y->stride_h == p->ow * p->f || p->oh == 1) &&
                       (y->stride_n == p->oh * p->ow * p->f || p->n == 1) && (y->stride_c == 1 || p->f == 1);
-    if (call->along_rows) return p->f == 1 && dense;
+    if (call->lanes == FC_PIXELS) return p->f == 1 && dense;
+    if (call->lanes == FC_TAPS) return 0;
     return !shared && !fc_is_half(y->dtype) && dense;
 }
 
@@ -69,17 +73,20 @@ static void measure(fc_forward *call) {
     const int64_t size = arithmetic(call)->size;
     const int64_t rows = fc_parts(strip_rows(call) * p->oh, call->row_tasks);
     const int64_t columns = fc_parts(p->ow, call->column_tasks);
-    const int64_t width = call->along_rows ? p->f : fc_parts(panels(call), call->channel_tasks) * panel_width(call);
+    const int64_t width =
+        call->lanes != FC_CHANNELS ? p->f : fc_parts(panels(call), call->channel_tasks) * panel_width(call);
     const int64_t block = block_terms(sum) * width * size;
     call->pixels = rows * columns;
     call->in_place = writable_in_place(call);
     call->tasks = call->images * call->row_tasks * call->column_tasks * p->groups * call->channel_tasks;
     call->strip_row_bytes = call->strip_bytes = 0;
     if (!call->direct) fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
-    if (call->along_rows) call->strip_bytes += 2 * VECTOR; /* a row's last vectors reach past its end */
+    if (call->lanes == FC_PIXELS) call->strip_bytes += 2 * VECTOR; /* a row's last vectors reach past its end */
     call->blocks_at_once = fc_least(block_count(sum), PACKED / block + (PACKED < block));
     call->table_bytes = fc_aligned(TOGETHER * sum->block_runs * call->blocks_at_once * (int64_t)sizeof(void *));
-    call->packed_bytes = fc_aligned(call->along_rows ? p->f * p->kh * p->kw * size : call->blocks_at_once * block);
+    call->packed_bytes =
+        fc_aligned(call->lanes == FC_PIXELS ? p->f * p->kh * p->kw * size : call->blocks_at_once * block);
+    if (call->lanes == FC_TAPS) call->packed_bytes = fc_tap_filters_size(call) + fc_tap_products_size(call, columns);
     call->sums_bytes = call->in_place ? 0 : fc_aligned(call->pixels * fc_least(width, p->f / p->groups) * size);
     call->scratch_bytes = HEADER + fc_aligned(sum->chunk * size) + call->table_bytes + call->packed_bytes +
                           call->strip_bytes + call->sums_bytes;
@@ -101,18 +108,23 @@ static int split_pixels(fc_forward *call) {
 void fc_forward_split(fc_forward *call, int threads) {
     const fc_problem *p = &call->problem;
     call->direct = fc_windows_in_place(call) && !aliased(call);
-    call->images = call->direct ? 1 : p->n;
+    call->images = call->direct && call->lanes != FC_TAPS ? 1 : p->n;
 
     const int64_t rows = strip_rows(call) * p->oh;
     call->column_tasks = fc_parts(p->ow, PIXELS);
     call->row_tasks = call->column_tasks > 1 ? rows : fc_parts(rows, PIXELS / p->ow);
+    if (call->lanes == FC_TAPS) {
+        call->column_tasks = fc_parts(p->ow, 1 + TAP_PRODUCTS / (p->kh * p->kw * p->f));
+        call->row_tasks = fc_parts(rows, TAP_ROWS * p->kh);
+    }
     call->channel_tasks = 1;
     measure(call);
     while (call->packed_bytes > MOST_PACKED && call->channel_tasks < panels(call)) {
         call->channel_tasks = fc_least(2 * call->channel_tasks, panels(call));
         measure(call);
     }
-    while ((call->strip_bytes > STRIP || call->sums_bytes > SUMS) && split_pixels(call)) continue;
+    const int64_t most_sums = call->lanes == FC_TAPS ? STRIP : SUMS;
+    while ((call->strip_bytes > STRIP || call->sums_bytes > most_sums) && split_pixels(call)) continue;
     if (threads == 1) return;
 
     /* A panel costs its packing, 2.5 pixels' work, unless it is packed once for all regions; a tile its addresses and
@@ -458,10 +470,13 @@ void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
     memset(k.zeros, 0, (size_t)(call->sum.chunk * size));
     k.view = call->direct ? fc_direct_view(call, k.region.group) : fc_stage_strip(call, &k.region, strip);
 
-    if (call->along_rows) {
+    if (call->lanes == FC_PIXELS) {
         fc_image_filter(call, &k.region, &k.view, k.table, k.packed, k.sums);
     } else {
-        sum_blocks(&k, scratch);
+        if (call->lanes == FC_TAPS)
+            fc_tap_products(call, &k.region, &k.view, k.table, k.packed, k.packed + fc_tap_filters_size(call), k.sums);
+        else
+            sum_blocks(&k, scratch);
         if (!call->in_place) store_sums(&k);
     }
     fc_float_mode_leave(callers);

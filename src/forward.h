@@ -4,14 +4,21 @@
 
 #include "kernels.h"
 
+/* What the lanes of a vector hold. */
+typedef enum fc_lanes {
+    FC_CHANNELS, /* of one output pixel */
+    FC_PIXELS,   /* neighbouring ones: fc_image_filter, for 1 input channel, arithmetic types, dense and folded taps */
+    FC_TAPS      /* of one input pixel: fc_tap_products, for arithmetic types, 1 group, dense taps, and stride 1 */
+} fc_lanes;
+
 typedef struct fc_forward {
     /* what to compute; set by the caller */
     fc_problem problem;
     fc_sum sum;
     const fc_kernels *kernels;
     fc_tensor x, y;
-    fc_filters w;   /* of x's dtype */
-    int along_rows; /* lanes hold neighbouring pixels, not channels: fc_image_filter; for 1 input channel only */
+    fc_filters w; /* of x's dtype */
+    fc_lanes lanes;
 
     /* how the work is split; set by fc_forward_split. Nothing here can change a bit of the result. */
     int direct;            /* filters' windows are read in place, from x itself; else x is staged by strips */

@@ -32,7 +32,11 @@ typedef void fc_transpose_fn(const void *from, int64_t from_stride, int64_t rows
 /* Converts `count` consecutive elements. */
 typedef void fc_convert_fn(const void *from, void *to, int64_t count);
 
-/* The matrix kernels of one arithmetic type. */
+/* Adds to each of `count` pixels' `channels` sums, in order, the products of `taps` taps: those of the next pixel lie
+ * `pixel` elements further, those of the next tap by `channels` more. */
+typedef void fc_add_taps_fn(const void *products, int64_t pixel, int taps, int channels, int64_t count, void *sums);
+
+/* The kernels of one arithmetic type. */
 typedef struct fc_gemm {
     int rows;                 /* most pixels in a tile */
     int unpacked_tiles;       /* as many tiles, or fewer, read filters faster where they lie than packed */
@@ -41,6 +45,7 @@ typedef struct fc_gemm {
     fc_gemm_fn *const *tile1; /* tile1[rows - 1]: one vector of columns */
     fc_gemm_fn *const *tile2; /* tile2[rows - 1]: two vectors of columns */
     fc_pack_fn *pack;
+    fc_add_taps_fn *add_taps;
 } fc_gemm;
 
 typedef struct fc_kernels {

@@ -34,6 +34,11 @@ static void copy_8(const uint64_t *from, int64_t from_row, int64_t from_column, 
 /* In blocks that stay in the first cache. */
 void fc_copy_matrix(const fc_kernels *kernels, int size, const void *from, int64_t from_row, int64_t from_column,
                     int64_t rows, int64_t columns, void *to, int64_t to_row, int64_t to_column) {
+    if (from_column == 1 && to_column == 1 && columns >= BLOCK) {
+        for (int64_t r = 0; r < rows; r++)
+            memcpy((char *)to + r * to_row * size, (const char *)from + r * from_row * size, (size_t)(columns * size));
+        return;
+    }
     const int worth_it = size == 4 && rows >= 4 && columns >= 4;
     if (worth_it && from_column == 1 && to_row == 1) {
         kernels->transpose_4(from, from_row, rows, columns, to, to_column);
@@ -90,11 +95,7 @@ void fc_stage_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *from
         pixels = 1;
     }
     if (!fc_is_half(dtype)) {
-        if (stride_c == 1 && channels >= BLOCK)
-            for (int64_t p = 0; p < pixels; p++)
-                memcpy((char *)to + p * pitch * size, source + p * stride_w * size, (size_t)(channels * size));
-        else
-            fc_copy_matrix(kernels, size, source, stride_w, stride_c, pixels, channels, to, pitch, 1);
+        fc_copy_matrix(kernels, size, source, stride_w, stride_c, pixels, channels, to, pitch, 1);
         return;
     }
     fc_convert_fn *widen = dtype == FC_F16 ? kernels->f16_to_f32 : kernels->bf16_to_f32;

@@ -266,17 +266,18 @@ static int test_forward(const fc_kernels *kernels) {
     fc_forward call = {.kernels = kernels};
     fc_problem *p = &call.problem;
     const int64_t groups = between(0, 2) ? 1 : between(1, 3), deep = between(0, 3) ? between(1, 20) : between(30, 200);
+    const int simple = between(0, 3) == 0;
     *p = (fc_problem){.n = between(1, 3),
                       .h = between(1, 12),
                       .w = between(1, 40),
                       .c = groups * deep,
                       .kh = between(1, 4),
                       .kw = between(1, 4),
-                      .f = groups * between(1, 40),
-                      .stride_h = between(1, 3),
-                      .stride_w = between(1, 3),
-                      .dilation_h = between(1, 3),
-                      .dilation_w = between(1, 3),
+                      .f = groups * between(1, simple ? 8 : 40),
+                      .stride_h = simple ? 1 : between(1, 3),
+                      .stride_w = simple ? 1 : between(1, 3),
+                      .dilation_h = simple ? 1 : between(1, 3),
+                      .dilation_w = simple ? 1 : between(1, 3),
                       .pad_top = between(-2, 4),
                       .pad_bottom = between(0, 4),
                       .pad_left = between(-2, 4),
@@ -286,9 +287,13 @@ static int test_forward(const fc_kernels *kernels) {
     p->ow = windows(p->w, p->kw, p->stride_w, p->dilation_w, p->pad_left + p->pad_right);
     if (p->oh < 1 || p->ow < 1) return 0;
     call.sum = any_sum(p);
-    call.along_rows = p->c == 1 && p->f < 16 && call.sum.folded && p->stride_w == 1 && p->dilation_w == 1 &&
-                      !fc_is_half(dtype) && between(0, 3);
-    if (call.along_rows) call.sum.chunk = call.sum.run_length;
+    const int dense = p->stride_w == 1 && p->dilation_w == 1 && !fc_is_half(dtype);
+    if (dense && p->c == 1 && p->f < 16 && call.sum.folded && between(0, 3)) call.lanes = FC_PIXELS;
+    if (dense && p->groups == 1 && p->f < 12 && p->stride_h == 1 && p->dilation_h == 1 && between(0, 3)) {
+        call.lanes = FC_TAPS;
+        call.sum = (fc_sum){0, 1, p->c, 1, between(1, p->c)};
+    }
+    if (call.lanes == FC_PIXELS) call.sum.chunk = call.sum.run_length;
 
     const int64_t depth = p->c / groups, width = p->f / groups;
     const int x_first = (int)between(0, 1), y_first = (int)between(0, 1);

@@ -1,0 +1,111 @@
+/* Convolution with few output channels: lanes hold the taps and channels of one input pixel, not of one output.
+ *
+ * With 3 output channels, 13 of 16 lanes would idle. So a matrix product first multiplies every input pixel with all
+ * taps of all filters, kh * kw * f columns, summing over its channels; then every output adds up the products of its
+ * window, tap by tap. One input row's products are in the cache at a time. */
+#include "tap_products.h"
+#include "pack.h"
+#include "sizes.h"
+#include <string.h>
+
+static int64_t columns_of(const fc_problem *p) { return p->kh * p->kw * p->f; }
+
+int64_t fc_tap_filters_size(const fc_forward *call) {
+    const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
+    const int64_t width = 2 * gemm->lanes;
+    return fc_aligned(fc_parts(columns_of(&call->problem), width) * width * call->problem.c * gemm->size);
+}
+
+int64_t fc_tap_products_size(const fc_forward *call, int64_t columns) {
+    const fc_problem *p = &call->problem;
+    const int64_t pixels = fc_least(columns + p->kw - 1, p->w);
+    return fc_aligned(pixels * columns_of(p) * fc_arithmetic(call->kernels, call->x.dtype)->size);
+}
+
+/* [panel][channel][tap and output channel] */
+static void pack(const fc_forward *call, char *packed) {
+    const fc_problem *p = &call->problem;
+    const fc_filters *w = &call->w;
+    const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
+    const int64_t size = gemm->size, most = 2 * gemm->lanes;
+    for (int64_t first = 0; first < columns_of(p); first += most) {
+        const int64_t count = fc_least(most, columns_of(p) - first), width = count > gemm->lanes ? most : gemm->lanes;
+        if (count < width) memset(packed, 0, (size_t)(p->c * width * size));
+        for (int64_t k = 0; k < count; k++) {
+            const int64_t tap = (first + k) / p->f, f = (first + k) % p->f;
+            const int64_t at = tap / p->kw * w->h + tap % p->kw * w->w + f * w->column;
+            fc_copy_matrix(call->kernels, (int)size, (const char *)w->data + at * size, w->depth, 1, p->c, 1,
+                           packed + k * size, width, 1);
+        }
+        packed += p->c * width * size;
+    }
+}
+
+/* The products of `count` pixels, `step` bytes apart from `pixel` on. */
+static void multiply(const fc_forward *call, uintptr_t pixel, int64_t step, int64_t count, const void **table,
+                     const char *filters, char *products) {
+    const fc_problem *p = &call->problem;
+    const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
+    const int64_t size = gemm->size, columns = columns_of(p), most = 2 * gemm->lanes;
+    const int64_t tiles = fc_parts(count, gemm->rows);
+    fc_tile tile = {.runs = table, .run_count = 1, .step = 1, .sums_stride = columns, .ahead = filters};
+    for (int64_t t = 0; t < tiles; t++) {
+        const int rows = (int)(count * (t + 1) / tiles - count * t / tiles);
+        const char *panel = filters;
+        for (int64_t f = 0; f < columns; f += most) {
+            tile.columns = (int)fc_least(most, columns - f);
+            const int vectors = tile.columns > gemm->lanes ? 2 : 1;
+            tile.filters_stride = vectors * gemm->lanes;
+            tile.sums = products + f * size;
+            for (int64_t c = 0; c < p->c; c += call->sum.chunk) {
+                for (int m = 0; m < rows; m++) table[m] = (const void *)(pixel + (uintptr_t)(m * step + c * size));
+                tile.run_length = fc_least(call->sum.chunk, p->c - c);
+                tile.filters = panel + c * tile.filters_stride * size;
+                tile.accumulate = c > 0;
+                (vectors == 2 ? gemm->tile2 : gemm->tile1)[rows - 1](&tile);
+            }
+            panel += p->c * tile.filters_stride * size;
+        }
+        pixel += (uintptr_t)(rows * step);
+        products += rows * columns * size;
+    }
+}
+
+/* Adds the products of tap row i to a row of sums. `products` begin with input pixel `first`, of `pixels`. */
+static void add_taps(const fc_forward *call, const fc_region *region, int64_t i, int64_t first, int64_t pixels,
+                     const char *products, char *sums) {
+    const fc_problem *p = &call->problem;
+    const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
+    const int64_t columns = columns_of(p), size = gemm->size;
+    for (int64_t o = 0, count; o < region->columns; o += count) {
+        const int64_t x = region->column + o - p->pad_left - first; /* where the window's tap 0 lies */
+        const int64_t low = x < 0 ? -x : 0, high = fc_least(p->kw, pixels - x);
+        const int whole = low == 0 && high == p->kw; /* and so for all windows up to the last pixel */
+        count = whole ? fc_least(region->columns - o, pixels - p->kw - x + 1) : 1;
+        if (high > low)
+            gemm->add_taps((const char *)products + ((x + low) * columns + (i * p->kw + low) * p->f) * size, columns,
+                           (int)(high - low), (int)p->f, count, sums + o * p->f * size);
+    }
+}
+
+void fc_tap_products(const fc_forward *call, const fc_region *region, const fc_view *view, const void **table,
+                     void *filters, void *products, void *sums) {
+    const fc_problem *p = &call->problem;
+    const int64_t row_size = region->columns * p->f * fc_arithmetic(call->kernels, call->x.dtype)->size;
+    const int64_t top = region->row - p->pad_top, left = region->column - p->pad_left;
+    const int64_t first_y = top > 0 ? top : 0, end_y = fc_least(p->h, top + region->rows + p->kh - 1);
+    const int64_t first_x = left > 0 ? left : 0, end_x = fc_least(p->w, left + region->columns + p->kw - 1);
+    memset(sums, 0, (size_t)(region->rows * row_size));
+    if (end_x <= first_x || end_y <= first_y) return;
+    pack(call, filters);
+    for (int64_t y = first_y; y < end_y; y++) {
+        const uintptr_t pixel = view->origin + (uintptr_t)(region->image * view->image + (y + p->pad_top) * view->row +
+                                                           (first_x + p->pad_left) * view->column);
+        multiply(call, pixel, view->column, end_x - first_x, table, filters, products);
+        for (int64_t i = 0; i < p->kh; i++) {
+            const int64_t row = y + p->pad_top - i - region->row;
+            if (row >= 0 && row < region->rows)
+                add_taps(call, region, i, first_x, end_x - first_x, products, (char *)sums + row * row_size);
+        }
+    }
+}
