@@ -41,7 +41,7 @@ cdef extern from "kernels.h" nogil:
 
 cdef extern from "forward.h" nogil:
     ctypedef enum fc_lanes:
-        FC_CHANNELS, FC_PIXELS, FC_TAPS
+        FC_CHANNELS, FC_PIXELS, FC_DEPTHWISE, FC_TAPS
 
     ctypedef struct fc_forward:
         fc_problem problem

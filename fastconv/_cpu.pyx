@@ -131,7 +131,7 @@ cdef class Forward:
 
     `sum` is the planner's Summation. With `one_row`, for 1x1 filters, images whose pixels are evenly spaced are
     computed as one row of pixels: a plain matrix product. `lanes` tells what the lanes of a vector hold: "channels",
-    "pixels" (src/image_filter.c) or "taps" (src/tap_products.c).
+    "pixels" (src/image_filter.c), "depthwise" channels (src/depthwise.c) or "taps" (src/tap_products.c).
     """
     cdef fc_problem problem
     cdef fc_sum sum
@@ -284,7 +284,7 @@ cdef class BackpropFilter:
         fc_give_scratch(scratch)
 
 
-LANES = {"channels": FC_CHANNELS, "pixels": FC_PIXELS, "taps": FC_TAPS}
+LANES = {"channels": FC_CHANNELS, "pixels": FC_PIXELS, "depthwise": FC_DEPTHWISE, "taps": FC_TAPS}
 DTYPES = {"float32": FC_F32, "float64": FC_F64, "int32": FC_I32, "float16": FC_F16, "bfloat16": FC_BF16}
 
 

@@ -22,6 +22,10 @@ from fastconv._threads import threads_for
 # stay in the first and second cache beside the image.
 IMAGE_FILTER_CHANNELS, IMAGE_FILTER_ROW, IMAGE_FILTER_TERMS = 15, 128, 1 << 15
 
+# Every input channel is repeated for each of its filters; longer rows are not summed in one piece, and rows further
+# apart than this need too much memory where they are staged.
+DEPTHWISE_MULTIPLIER, DEPTHWISE_ROW, DEPTHWISE_REACH = 16, 128, 256
+
 # More output channels than this fill vectors well enough; fewer input channels for each of them than this do not pay
 # for adding up the taps; more taps and channels than this do not stay in the caches.
 TAP_PRODUCTS_CHANNELS, TAP_PRODUCTS_DEPTH, TAP_PRODUCTS_MOST = 7, 4, 1024
@@ -82,6 +86,16 @@ def _unless_tap_products(problem: ConvProblem, dtype: np.dtype, options: Options
     return None
 
 
+def _unless_depthwise(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
+    if problem.groups != problem.c or problem.c == 1:
+        return "the channels are summed, or there is only one"
+    if problem.f // problem.c > DEPTHWISE_MULTIPLIER:
+        return "there are many filters for each channel"
+    if problem.kw > DEPTHWISE_ROW or (problem.kh - 1) * problem.dilation_h >= DEPTHWISE_REACH:
+        return "the window is too large for the caches"
+    return None
+
+
 class _Call(NamedTuple):
     """How a forward pass is computed, as _cpu wants it."""
 
@@ -93,6 +107,7 @@ class _Call(NamedTuple):
 _CALLS: dict[str, Callable[[ConvProblem], _Call]] = {
     "image_filter": lambda problem: _Call(summation(problem), lanes="pixels"),
     "pointwise": lambda problem: _Call(summation(problem), one_row=True),
+    "depthwise": lambda problem: _Call(summation(problem), lanes="depthwise"),
     # Each tap's channels are summed like those of a 1x1 filter.
     "tap_products": lambda problem: _Call(summation(problem._replace(kh=1, kw=1)), lanes="taps"),
     "implicit_gemm": lambda problem: _Call(summation(problem)),
@@ -146,10 +161,11 @@ def _bind_reference_filter(problem: ConvProblem, dtype: np.dtype, channels_first
     return run
 
 
-# Best first. Winograd and depthwise kernels go before the matrix products that serve their problems now.
+# Best first. Winograd goes before the matrix products that serve its problems now.
 IMPLEMENTATIONS = {
     "forward": (
         Implementation("image_filter", _unless_image_filter, _bind_forward("image_filter")),
+        Implementation("depthwise", _unless_depthwise, _bind_forward("depthwise")),
         Implementation("pointwise", _unless_pointwise, _bind_forward("pointwise")),
         Implementation("tap_products", _unless_tap_products, _bind_forward("tap_products")),
         Implementation("implicit_gemm", _never, _bind_forward("implicit_gemm")),

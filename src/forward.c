@@ -1,5 +1,6 @@
 /* Forward convolution: an implicit matrix product of input windows and packed filters, one region a task. */
 #include "float_mode.h"
+#include "depthwise.h"
 #include "image_filter.h"
 #include "pack.h"
 #include "sizes.h"
@@ -107,6 +108,11 @@ static int split_pixels(fc_forward *call) {
 
 void fc_forward_split(fc_forward *call, int threads) {
     const fc_problem *p = &call->problem;
+    if (call->lanes == FC_DEPTHWISE) {
+        fc_depthwise_split(call, threads);
+        call->scratch_bytes += HEADER;
+        return;
+    }
     call->direct = fc_windows_in_place(call) && !aliased(call);
     call->images = call->direct && call->lanes != FC_TAPS ? 1 : p->n;
 
@@ -448,6 +454,10 @@ void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch) {
 }
 
 void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
+    if (call->lanes == FC_DEPTHWISE) {
+        fc_depthwise_task(call, task, (char *)scratch + HEADER);
+        return;
+    }
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_problem *p = &call->problem;
     const int64_t size = arithmetic(call)->size;

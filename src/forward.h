@@ -6,9 +6,10 @@
 
 /* What the lanes of a vector hold. */
 typedef enum fc_lanes {
-    FC_CHANNELS, /* of one output pixel */
-    FC_PIXELS,   /* neighbouring ones: fc_image_filter, for 1 input channel, arithmetic types, dense and folded taps */
-    FC_TAPS      /* of one input pixel: fc_tap_products, for arithmetic types, 1 group, dense taps, and stride 1 */
+    FC_CHANNELS,  /* of one output pixel */
+    FC_PIXELS,    /* neighbouring ones: fc_image_filter, for 1 input channel, arithmetic types, dense and folded taps */
+    FC_DEPTHWISE, /* of one output pixel, of as many groups: fc_depthwise_task, for as many groups as input channels */
+    FC_TAPS       /* of one input pixel: fc_tap_products, for arithmetic types, 1 group, dense taps, and stride 1 */
 } fc_lanes;
 
 typedef struct fc_forward {

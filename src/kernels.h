@@ -32,6 +32,20 @@ typedef void fc_transpose_fn(const void *from, int64_t from_stride, int64_t rows
 /* Converts `count` consecutive elements. */
 typedef void fc_convert_fn(const void *from, void *to, int64_t count);
 
+/* One row of depthwise outputs (kernels/depthwise.inc); all steps and strides count elements. */
+typedef struct fc_depthwise_row {
+    const void *x; /* the first output's first tap; its channels lie side by side */
+    const void *w; /* that tap's filters */
+    void *y;
+    int64_t rows, columns;           /* taps */
+    int64_t x_row, x_column, x_step; /* from tap to tap, and from output to output */
+    int64_t w_row, w_column;
+    int64_t y_step;
+    int64_t outputs, channels;
+    int64_t first_block, block_rows; /* rows of taps in the first block of the sum, and in each other */
+} fc_depthwise_row;
+typedef void fc_depthwise_fn(const fc_depthwise_row *row);
+
 /* Adds to each of `count` pixels' `channels` sums, in order, the products of `taps` taps: those of the next pixel lie
  * `pixel` elements further, those of the next tap by `channels` more. */
 typedef void fc_add_taps_fn(const void *products, int64_t pixel, int taps, int channels, int64_t count, void *sums);
@@ -46,6 +60,7 @@ typedef struct fc_gemm {
     fc_gemm_fn *const *tile2; /* tile2[rows - 1]: two vectors of columns */
     fc_pack_fn *pack;
     fc_add_taps_fn *add_taps;
+    fc_depthwise_fn *depthwise;
 } fc_gemm;
 
 typedef struct fc_kernels {

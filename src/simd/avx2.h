@@ -3,7 +3,8 @@
 
 /* 6 x 2 sums, 2 filter vectors and 1 input take 15 of the 16 registers. */
 #define FC_TILE_ROWS 6
-#define FC_UNPACKED_TILES 2 /* fc_gemm.unpacked_tiles, as measured */
+#define FC_UNPACKED_TILES 2    /* fc_gemm.unpacked_tiles, as measured */
+#define FC_DEPTHWISE_OUTPUTS 4 /* sums, with 9 filter taps and 1 input in registers */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6)
 
 static inline __m256i fc_first(int n) {

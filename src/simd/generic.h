@@ -4,7 +4,8 @@
 
 /* 4 x 2 sums: more would not fit the 16 registers of x86-64-v2 at 2 registers a vector anyway. */
 #define FC_TILE_ROWS 4
-#define FC_UNPACKED_TILES 1 /* fc_gemm.unpacked_tiles, as measured */
+#define FC_UNPACKED_TILES 1    /* fc_gemm.unpacked_tiles, as measured */
+#define FC_DEPTHWISE_OUTPUTS 2 /* sums at a time */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4)
 
 #ifndef __clang__

@@ -265,7 +265,9 @@ static int test_forward(const fc_kernels *kernels) {
     const fc_dtype dtype = (fc_dtype)between(FC_F32, FC_BF16);
     fc_forward call = {.kernels = kernels};
     fc_problem *p = &call.problem;
-    const int64_t groups = between(0, 2) ? 1 : between(1, 3), deep = between(0, 3) ? between(1, 20) : between(30, 200);
+    const int64_t depthwise = between(0, 4) == 0, any_groups = between(0, 2) ? 1 : between(1, 3);
+    const int64_t groups = depthwise ? between(1, 150) : any_groups;
+    const int64_t deep = depthwise ? 1 : between(0, 3) ? between(1, 20) : between(30, 200);
     const int simple = between(0, 3) == 0;
     *p = (fc_problem){.n = between(1, 3),
                       .h = between(1, 12),
@@ -273,7 +275,9 @@ static int test_forward(const fc_kernels *kernels) {
                       .c = groups * deep,
                       .kh = between(1, 4),
                       .kw = between(1, 4),
-                      .f = groups * between(1, simple ? 8 : 40),
+                      .f = groups * between(1, depthwise ? 3
+                                               : simple  ? 8
+                                                         : 40),
                       .stride_h = simple ? 1 : between(1, 3),
                       .stride_w = simple ? 1 : between(1, 3),
                       .dilation_h = simple ? 1 : between(1, 3),
@@ -292,6 +296,10 @@ static int test_forward(const fc_kernels *kernels) {
     if (dense && p->groups == 1 && p->f < 12 && p->stride_h == 1 && p->dilation_h == 1 && between(0, 3)) {
         call.lanes = FC_TAPS;
         call.sum = (fc_sum){0, 1, p->c, 1, between(1, p->c)};
+    }
+    if (p->groups == p->c) {
+        call.lanes = between(0, 3) ? FC_DEPTHWISE : FC_CHANNELS;
+        call.sum = (fc_sum){p->kw > 1, p->kh, p->kw, between(1, p->kh), p->kw};
     }
     if (call.lanes == FC_PIXELS) call.sum.chunk = call.sum.run_length;
 
