@@ -40,6 +40,12 @@ class BackpropInput:
 @final
 class BackpropFilter:
     def __init__(
-        self, problem: ConvProblem, sum: Summation, pixels: PixelSum, dtype: str, channels_first: bool
+        self,
+        problem: ConvProblem,
+        sum: Summation,
+        pixels: PixelSum,
+        depthwise: bool,
+        dtype: str,
+        channels_first: bool,
     ) -> None: ...
     def run(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int) -> None: ...

@@ -238,16 +238,21 @@ cdef class BackpropInput:
 
 @cython.final
 cdef class BackpropFilter:
-    """The gradient of a convolution's filters, for one problem, dtype and layout."""
+    """The gradient of a convolution's filters, for one problem, dtype and layout.
+
+    Where `depthwise`, lanes hold the channels of as many groups.
+    """
     cdef fc_problem problem
     cdef fc_sum sum
     cdef fc_pixel_sum pixels
+    cdef bint depthwise
     cdef fc_dtype dtype
     cdef bint channels_first
 
-    def __init__(self, problem, sum, pixels, str dtype, bint channels_first):
+    def __init__(self, problem, sum, pixels, bint depthwise, str dtype, bint channels_first):
         self.problem = problem_of(problem)
         self.sum = sum_of(sum)
+        self.depthwise = depthwise
         (self.pixels.rows, self.pixels.columns, self.pixels.slices) = pixels
         self.dtype = DTYPES[dtype]
         self.channels_first = channels_first
@@ -259,6 +264,7 @@ cdef class BackpropFilter:
         cdef fc_problem *p = &call.forward.problem
         check_shapes(self.channels_first, p, x, dw, dy)
         call.forward.sum = self.sum
+        call.forward.lanes = FC_DEPTHWISE if self.depthwise else FC_CHANNELS
         call.forward.kernels = chosen
         call.forward.x = tensor(x, self.dtype, self.channels_first, p.h, p.w, p.c)
         call.forward.y = tensor(dy, self.dtype, self.channels_first, p.oh, p.ow, p.f)

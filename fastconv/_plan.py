@@ -130,8 +130,12 @@ def _bind_phases(problem: ConvProblem, dtype: np.dtype, channels_first: bool) ->
     return _cpu.BackpropInput(problem, calls, complete, dtype.name, channels_first).run
 
 
-def _bind_outer_products(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
-    return _cpu.BackpropFilter(problem, summation(problem), pixel_sum(problem), dtype.name, channels_first).run
+def _bind_filter(depthwise: bool) -> Callable[[ConvProblem, np.dtype, bool], Run]:
+    def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+        sums = summation(problem), pixel_sum(problem)
+        return _cpu.BackpropFilter(problem, *sums, depthwise, dtype.name, channels_first).run
+
+    return bind
 
 
 def _images_last(array: np.ndarray, channels_first: bool) -> np.ndarray:
@@ -176,7 +180,8 @@ IMPLEMENTATIONS = {
         Implementation("reference", _never, _bind_reference_input),
     ),
     "backprop_filter": (
-        Implementation("outer_products", _never, _bind_outer_products),
+        Implementation("depthwise", _unless_depthwise, _bind_filter(depthwise=True)),
+        Implementation("outer_products", _never, _bind_filter(depthwise=False)),
         Implementation("reference", _never, _bind_reference_filter),
     ),
 }

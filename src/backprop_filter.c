@@ -4,6 +4,7 @@
  * output channels, and what it sums over are output pixels: a row's values lie one window apart in the input, a
  * column's one pixel apart in the packed output gradient. Nothing is transposed, and no window is copied. */
 #include "backprop_filter.h"
+#include "depthwise.h"
 #include "float_mode.h"
 #include "pack.h"
 #include "sizes.h"
@@ -11,12 +12,11 @@
 #include <string.h>
 
 enum {
-    PIXELS = 1024,     /* whose output gradients are packed together */
-    BLOCKS = 64,       /* that hold them, at most */
-    PANELS = 4,        /* of output channels, in a task: with PIXELS, half a megabyte */
-    TASKS = 4,         /* a thread, for all to end together though one is interrupted */
-    FEWEST_TILES = 4,  /* in a task, to make up for packing */
-    SUM_PART = 1 << 14 /* elements of the gradient in one sum */
+    PIXELS = 1024,   /* whose output gradients are packed together */
+    BLOCKS = 64,     /* that hold them, at most */
+    PANELS = 4,      /* of output channels, in a task: with PIXELS, half a megabyte */
+    TASKS = 4,       /* a thread, for all to end together though one is interrupted */
+    FEWEST_TILES = 4 /* in a task, to make up for packing */
 };
 
 static const fc_gemm *arithmetic(const fc_backprop_filter *call) {
@@ -47,6 +47,10 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
     const fc_problem *p = &forward->problem;
     const fc_pixel_sum *pixels = &call->pixels;
     const fc_gemm *gemm = arithmetic(call);
+    if (forward->lanes == FC_DEPTHWISE) {
+        fc_depthwise_filter_split(call, threads);
+        return;
+    }
     const int64_t size = gemm->size, panels = fc_parts(group_width(call), panel_width(call));
 
     forward->direct = fc_windows_in_place(forward);
@@ -75,7 +79,7 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
             break;
     }
     const int64_t count = terms(p) * p->f;
-    call->sums = call->in_place ? 0 : fc_parts(count, SUM_PART);
+    call->sums = call->in_place ? 0 : fc_parts(count, FC_SUM_PART);
     call->partial_bytes = call->in_place ? 0 : fc_aligned(pixels->slices * count * size);
     call->packed_bytes = fc_aligned(call->blocks_at_once * pixels->rows * pixels->columns *
                                     fc_parts(panels, call->channel_tasks) * panel_width(call) * size);
@@ -86,8 +90,7 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
 
 static int64_t share(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
 
-/* Output pixels of one block. */
-static fc_region block_at(const fc_backprop_filter *call, int64_t index, int64_t group) {
+fc_region fc_pixel_block(const fc_backprop_filter *call, int64_t index, int64_t group) {
     const fc_problem *p = &call->forward.problem;
     const int64_t columns = column_blocks(call), rows = row_blocks(call);
     const int64_t row = index / columns % rows * call->pixels.rows, column = index % columns * call->pixels.columns;
@@ -120,7 +123,7 @@ static void pack_gradients(const work *k, int64_t first, int64_t count) {
         const int columns = (int)fc_least(width, k->channels - f);
         const int64_t row_width = columns > lanes ? width : lanes;
         for (int64_t b = 0; b < count; b++, to += block_bytes) {
-            const fc_region region = block_at(call, first + b, k->group);
+            const fc_region region = fc_pixel_block(call, first + b, k->group);
             for (int64_t r = 0; r < region.rows; r++) {
                 const int64_t at = region.image * y->stride_n + (region.row + r) * y->stride_h +
                                    region.column * y->stride_w + (channel + f) * y->stride_c;
@@ -191,7 +194,7 @@ static void add_blocks(const work *k, int64_t first, int64_t count, int is_first
     const fc_view view = forward->direct ? fc_direct_view(forward, k->group) : (fc_view){0};
     fc_region regions[BLOCKS];
     inside in[BLOCKS];
-    for (int64_t b = 0; b < count; b++) regions[b] = block_at(call, first + b, k->group);
+    for (int64_t b = 0; b < count; b++) regions[b] = fc_pixel_block(call, first + b, k->group);
     const fc_view staged = forward->direct ? view : fc_stage_strip(forward, &regions[0], k->strip);
     pack_gradients(k, first, count);
 
@@ -225,6 +228,10 @@ static void add_blocks(const work *k, int64_t first, int64_t count, int is_first
 }
 
 void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial) {
+    if (call->forward.lanes == FC_DEPTHWISE) {
+        fc_depthwise_filter_task(call, task, scratch, partial);
+        return;
+    }
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_forward *forward = &call->forward;
     const fc_problem *p = &forward->problem;
@@ -269,7 +276,7 @@ void fc_backprop_filter_sum(const fc_backprop_filter *call, int64_t sum, void *p
     const fc_forward *forward = &call->forward;
     const fc_dtype dtype = forward->x.dtype;
     const int64_t size = arithmetic(call)->size, total = terms(&forward->problem) * forward->problem.f;
-    const int64_t first = sum * SUM_PART, count = fc_least(SUM_PART, total - first);
+    const int64_t first = sum * FC_SUM_PART, count = fc_least(FC_SUM_PART, total - first);
     char *const sums = (char *)partial + first * size;
     for (int64_t step = 1; step < call->pixels.slices; step *= 2)
         for (int64_t s = 0; s + step < call->pixels.slices; s += 2 * step)

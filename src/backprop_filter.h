@@ -3,6 +3,9 @@
 #define FC_BACKPROP_FILTER_H
 
 #include "forward.h"
+#include "strip.h"
+
+enum { FC_SUM_PART = 1 << 14 /* elements of the gradient in one sum */ };
 
 /* How the output pixels are summed; fixed by the problem, for the bits depend on it.
  *
@@ -33,6 +36,9 @@ typedef struct fc_backprop_filter {
 } fc_backprop_filter;
 
 void fc_backprop_filter_split(fc_backprop_filter *call, int threads);
+
+/* The output pixels of one block. */
+fc_region fc_pixel_block(const fc_backprop_filter *call, int64_t index, int64_t group);
 
 /* The sums of one slice for a range of terms and channels; every task before any of the sums. */
 void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial);

@@ -115,25 +115,29 @@ static void repeat(void *elements, int64_t size, int64_t count, int64_t times) {
         repeat_8(elements, count, times);
 }
 
-/* Rows first to end - 1 of the image, [row][column][channel]: in the arithmetic type, every channel as often as it has
- * filters. */
+void fc_stage_repeated(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t stride_w, int64_t stride_c,
+                       int64_t pixels, int64_t channels, int64_t times, void *to) {
+    const int64_t size = fc_arithmetic(kernels, dtype)->size;
+    fc_stage_pixels(kernels, dtype, from, stride_w, stride_c, pixels, channels, to, channels * times);
+    for (int64_t i = 0; i < pixels && times > 1; i++)
+        repeat((char *)to + i * channels * times * size, size, channels, times);
+}
+
+/* Rows first to end - 1 of the image, [row][column][channel], every channel as often as it has filters. */
 static void stage_rows(const work *k, int64_t first, int64_t end) {
     const fc_forward *call = k->call;
     const fc_problem *p = &call->problem;
     const fc_tensor *x = &call->x;
-    const int64_t m = multiplier(p), c = k->channel / m, channels = k->channels / m;
+    const int64_t m = multiplier(p);
     char *to = k->strip;
     for (int64_t y = first; y < end; y++, to += call->strip_row_bytes) {
-        const int64_t at = k->image * x->stride_n + y * x->stride_h + c * x->stride_c;
-        const char *from = (const char *)x->data + at * fc_dtype_size(x->dtype);
-        fc_stage_pixels(call->kernels, x->dtype, from, x->stride_w, x->stride_c, p->w, channels, to, k->channels);
-        if (m > 1)
-            for (int64_t i = 0; i < p->w; i++) repeat(to + i * k->channels * k->size, k->size, channels, m);
+        const int64_t at = k->image * x->stride_n + y * x->stride_h + k->channel / m * x->stride_c;
+        fc_stage_repeated(call->kernels, x->dtype, (const char *)x->data + at * fc_dtype_size(x->dtype), x->stride_w,
+                          x->stride_c, p->w, k->channels / m, m, to);
     }
 }
 
-/* The taps first to end - 1 that lie inside an image of `size` cells, for the window that begins at `start`. */
-static void inside(int64_t start, int64_t taps, int64_t dilation, int64_t size, int64_t *first, int64_t *end) {
+void fc_taps_inside(int64_t start, int64_t taps, int64_t dilation, int64_t size, int64_t *first, int64_t *end) {
     *first = start < 0 ? fc_least(taps, fc_parts(-start, dilation)) : 0;
     *end = start >= size ? 0 : fc_least(taps, fc_parts(size - start, dilation));
     if (*end < *first) *end = *first;
@@ -145,14 +149,14 @@ static void one_row(const work *k, int64_t oy, uintptr_t x, fc_depthwise_row t, 
     const fc_problem *p = &call->problem;
     const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
     int64_t i, end_i;
-    inside(oy * p->stride_h - p->pad_top, p->kh, p->dilation_h, p->h, &i, &end_i);
+    fc_taps_inside(oy * p->stride_h - p->pad_top, p->kh, p->dilation_h, p->h, &i, &end_i);
     const int64_t x_step = t.x_step, y_step = t.y_step;
     t.rows = end_i - i;
     t.first_block = t.block_rows - i % t.block_rows;
     for (int64_t o = 0, count; o < p->ow; o += count) {
         const int64_t start = o * p->stride_w - p->pad_left;
         int64_t j, end_j;
-        inside(start, p->kw, p->dilation_w, p->w, &j, &end_j);
+        fc_taps_inside(start, p->kw, p->dilation_w, p->w, &j, &end_j);
         count = 1;
         if (j == 0 && end_j == p->kw) /* and so for all windows up to the last that fits */
             count = fc_least(p->ow - o, (p->w - 1 - (p->kw - 1) * p->dilation_w - start) / p->stride_w + 1);

@@ -2,10 +2,21 @@
 #ifndef FC_DEPTHWISE_H
 #define FC_DEPTHWISE_H
 
-#include "forward.h"
+#include "backprop_filter.h"
 
 /* fc_forward_split and fc_forward_task, where lanes is FC_DEPTHWISE. */
 void fc_depthwise_split(fc_forward *call, int threads);
 void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch);
+
+/* fc_backprop_filter_split and fc_backprop_filter_task, there. */
+void fc_depthwise_filter_split(fc_backprop_filter *call, int threads);
+void fc_depthwise_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial);
+
+/* The taps first to end - 1 that lie inside an image of `size` cells, for the window that begins at `start`. */
+void fc_taps_inside(int64_t start, int64_t taps, int64_t dilation, int64_t size, int64_t *first, int64_t *end);
+
+/* `pixels` pixels of `channels` channels as dense ones of the arithmetic type, each channel `times` times. */
+void fc_stage_repeated(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t stride_w, int64_t stride_c,
+                       int64_t pixels, int64_t channels, int64_t times, void *to);
 
 #endif

@@ -46,6 +46,20 @@ typedef struct fc_depthwise_row {
 } fc_depthwise_row;
 typedef void fc_depthwise_fn(const fc_depthwise_row *row);
 
+/* A rectangle of outputs, all of which meet `taps` neighbouring taps of one filter row: adds the sum over them of input
+ * times output gradient to the taps' gradients. All steps and strides count elements. */
+typedef struct fc_depthwise_gradient {
+    const void *x; /* what the first output's first tap meets; its channels lie side by side */
+    const void *y; /* the first output's gradient */
+    void *w;       /* the first tap's gradient */
+    int64_t rows, columns, taps;
+    int64_t x_row, x_step, x_column; /* from output to output, and from tap to tap */
+    int64_t y_row, y_step;
+    int64_t w_column;
+    int64_t channels;
+} fc_depthwise_gradient;
+typedef void fc_depthwise_gradient_fn(const fc_depthwise_gradient *rectangle);
+
 /* Adds to each of `count` pixels' `channels` sums, in order, the products of `taps` taps: those of the next pixel lie
  * `pixel` elements further, those of the next tap by `channels` more. */
 typedef void fc_add_taps_fn(const void *products, int64_t pixel, int taps, int channels, int64_t count, void *sums);
@@ -61,6 +75,7 @@ typedef struct fc_gemm {
     fc_pack_fn *pack;
     fc_add_taps_fn *add_taps;
     fc_depthwise_fn *depthwise;
+    fc_depthwise_gradient_fn *depthwise_gradient;
 } fc_gemm;
 
 typedef struct fc_kernels {

@@ -45,9 +45,12 @@ def random_array(rng: np.random.Generator, shape: tuple[int, ...], dtype: str) -
 @st.composite
 def cases(draw, dtypes=tuple(DTYPES), most_channels: int = 40, layouts=("NHWC", "NCHW")) -> Case:
     """Any geometry: groups, strides with dilations, all paddings, both layouts, odd sizes, many channels."""
-    groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
-    depth = draw(st.one_of(st.integers(1, most_channels), st.sampled_from([16, 32, 64, 130, 200])))
-    width = draw(st.one_of(st.integers(1, most_channels), st.sampled_from([16, 32, 33, 64])))
+    if draw(st.integers(0, 4)) == 0:  # depthwise
+        groups, depth, width = draw(st.one_of(st.integers(2, most_channels), st.just(130))), 1, draw(st.integers(1, 3))
+    else:
+        groups = draw(st.sampled_from([1, 1, 1, 2, 3]))
+        depth = draw(st.one_of(st.integers(1, most_channels), st.sampled_from([16, 32, 64, 130, 200])))
+        width = draw(st.one_of(st.integers(1, most_channels), st.sampled_from([16, 32, 33, 64])))
     n, h, w = draw(st.integers(1, 3)), draw(st.integers(1, 12)), draw(st.integers(1, 40))
     kh, kw = draw(st.integers(1, 5)), draw(st.integers(1, 5))
     strides = draw(st.tuples(st.integers(1, 3), st.integers(1, 3)))

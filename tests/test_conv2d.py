@@ -27,6 +27,8 @@ LAYERS = [
     "n1h600w1c1_k400x1f3_s1x1_d1x1_p0,0,0,0_g1",
     "n1h1w1c300_k1x1f500_s1x1_d1x1_p0,0,0,0_g1",
     "n5h2w2c20_k2x2f33_s2x2_d1x1_p0,0,0,0_g1",
+    "n2h30w41c144_k3x3f144_s1x1_d1x1_p1,1,1,1_g144",
+    "n2h17w19c70_k7x5f140_s2x2_d1x1_p2,2,1,2_g70",
     "n2h30w41c64_k3x3f3_s1x1_d1x1_p1,1,1,1_g1",
     "n1h9w2500c20_k1x5f2_s1x1_d1x1_p0,3,6,0_g1",
 ]
@@ -58,7 +60,7 @@ def test_every_implementation_gives_the_same_bits(case):
     """Those that take the problem at all, and sum in the same order."""
     with options(implementation="implicit_gemm"):
         expected = nn.conv2d(*case).tobytes()
-    for name in ("image_filter", "pointwise"):
+    for name in ("image_filter", "depthwise", "pointwise"):
         with options(implementation=name):
             try:
                 assert nn.conv2d(*case).tobytes() == expected, name

@@ -19,6 +19,7 @@ LAYERS = [
     "n2h20w20c32_k3x3f40_s1x1_d6x6_p6,6,6,6_g1",
     "n2h30w30c24_k3x3f24_s2x2_d1x1_p0,1,0,1_g24",
     "n3h100w300c1_k5x5f4_s1x1_d1x1_p2,2,2,2_g1",
+    "n3h21w33c150_k3x3f150_s1x1_d1x1_p1,1,1,1_g150",
     "n3h40w50c32_k3x3f3_s1x1_d1x1_p1,1,1,1_g1",
 ]
 
@@ -104,7 +105,7 @@ def layouts_of(x: np.ndarray):
 
 
 @pytest.mark.parametrize("dtype", DTYPES)
-@pytest.mark.parametrize("token", [LAYERS[0], LAYERS[1], LAYERS[3], LAYERS[6], LAYERS[7]])
+@pytest.mark.parametrize("token", [LAYERS[0], LAYERS[1], LAYERS[3], LAYERS[6], LAYERS[7], LAYERS[8]])
 def test_same_bits_for_any_memory_layout(isa, token, dtype):
     case = inputs(ConvProblem.parse(token), dtype)
     expected = bits(nn.conv2d(*case))
