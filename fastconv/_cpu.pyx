@@ -3,9 +3,12 @@
 
 import os
 
+import numpy
+
 cimport cython
 cimport numpy as cnp
 from cython.parallel cimport prange, threadid
+from libc.math cimport erf as c_erf
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 
@@ -123,6 +126,17 @@ def behaved(input, filters):
     if number not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16, cnp.NPY_INT32):
         return False
     return bool(cnp.PyArray_ISBEHAVED_RO(x) and cnp.PyArray_ISBEHAVED_RO(w))
+
+
+def erf(values):
+    """The error function of every element, in float64."""
+    cdef cnp.ndarray result = numpy.array(values, dtype=numpy.float64, order="C")
+    cdef double *elements = <double *>cnp.PyArray_DATA(result)
+    cdef int64_t count = cnp.PyArray_SIZE(result)
+    cdef int64_t i
+    for i in range(count):
+        elements[i] = c_erf(elements[i])
+    return result
 
 
 @cython.final

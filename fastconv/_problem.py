@@ -115,8 +115,16 @@ _TOKEN = re.compile(
 )
 
 
-def _output_size(
-    axis: str, size: int, taps: int, stride: int, dilation: int, padding: str | Pair, shapes: str, gradient: bool
+def output_size(
+    name: str,
+    axis: str,
+    size: int,
+    taps: int,
+    stride: int,
+    dilation: int,
+    padding: str | Pair,
+    shapes: str,
+    gradient: bool,
 ) -> tuple[int, int, int]:
     """Output size of one axis, and the padding before and after it."""
     window = (taps - 1) * dilation + 1
@@ -129,8 +137,9 @@ def _output_size(
     if gradient and 0 < window - padded < 2 * stride:  # TensorFlow's formula gives an empty output
         return 0, before, after
     if window > padded:
+        what = "filter" if name == "filters" else "window"
         raise ValueError(
-            f"filters: computed output size would be negative: the filter's {axis} of {taps}"
+            f"{name}: computed output size would be negative: the {what}'s {axis} of {taps}"
             + (f", dilated by {dilation} to {window}," if dilation > 1 else "")
             + f" exceeds the input's {axis} of {size}"
             + (f", padded to {padded}" if padded > size else "")
@@ -170,8 +179,8 @@ def conv_problem(
         )
     groups = max(1, c // depth)
     rows, columns = (padding, padding) if isinstance(padding, str) else padding
-    oh, top, bottom = _output_size("height", h, kh, strides[0], dilations[0], rows, shapes, gradient)
-    ow, left, right = _output_size("width", w, kw, strides[1], dilations[1], columns, shapes, gradient)
+    oh, top, bottom = output_size("filters", "height", h, kh, strides[0], dilations[0], rows, shapes, gradient)
+    ow, left, right = output_size("filters", "width", w, kw, strides[1], dilations[1], columns, shapes, gradient)
     if n * oh * ow * f * _WIDEST > _MOST_BYTES or kh * kw * depth * f * _WIDEST > _MOST_BYTES:
         raise ValueError(f"input: the output's shape, {(n, oh, ow, f)}, is too large for an array ({shapes})")
     if n * h * w * c * _WIDEST > _MOST_BYTES:

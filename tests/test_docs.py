@@ -9,13 +9,30 @@ import pytest
 
 import fastconv
 from fastconv import _config, _options, _phases, _problem, _shape, _threads, filters
-from fastconv.nn import conv, gradient, transpose, variants
+from fastconv.nn import activation, conv, depthwise, gradient, normalization, pool, transpose, variants
 
 ROOT = Path(__file__).parent.parent
 
 
 @pytest.mark.parametrize(
-    "module", [conv, variants, gradient, transpose, filters, _phases, _config, _options, _problem, _shape, _threads]
+    "module",
+    [
+        activation,
+        conv,
+        depthwise,
+        gradient,
+        normalization,
+        pool,
+        transpose,
+        variants,
+        filters,
+        _phases,
+        _config,
+        _options,
+        _problem,
+        _shape,
+        _threads,
+    ],
 )
 def test_docstring_examples(module):
     result = doctest.testmod(module)

@@ -8,10 +8,13 @@ from pathlib import Path
 import pytest
 
 
-@pytest.mark.parametrize("onednn", ["0", "1"])
-def test_equals_tensorflow(onednn, monkeypatch):
+@pytest.mark.parametrize(
+    "name, onednn, tests",
+    [("tensorflow_mode", "0", 500), ("tensorflow_mode", "1", 500), ("tensorflow_relatives", "0", 100)],
+)
+def test_equals_tensorflow(name, onednn, tests, monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
-    file = Path(__file__).with_name("tensorflow_mode.py")
+    file = Path(__file__).with_name(f"{name}.py")
     done = subprocess.run(
         [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", str(file)],
         capture_output=True,
@@ -21,4 +24,4 @@ def test_equals_tensorflow(onednn, monkeypatch):
     assert done.returncode == 0, done.stdout[-6000:]
     passed = re.search(r"(\d+) passed", done.stdout)
     assert passed
-    assert int(passed[1]) > 500
+    assert int(passed[1]) > tests

@@ -1,13 +1,54 @@
 """The functions of ``tf.nn``, for NumPy arrays."""
 
+from fastconv.nn.activation import (
+    elu,
+    elu_grad,
+    gelu,
+    leaky_relu,
+    leaky_relu_grad,
+    relu,
+    relu6,
+    relu6_grad,
+    relu_grad,
+    silu,
+    softmax,
+)
 from fastconv.nn.conv import conv2d
+from fastconv.nn.depthwise import (
+    depthwise_conv2d,
+    depthwise_conv2d_backprop_filter,
+    depthwise_conv2d_backprop_input,
+    separable_conv2d,
+)
 from fastconv.nn.gradient import conv2d_backprop_filter, conv2d_backprop_input
+from fastconv.nn.normalization import (
+    batch_normalization,
+    bias_add,
+    bias_add_grad,
+    local_response_normalization,
+    local_response_normalization_grad,
+)
+from fastconv.nn.pool import (
+    avg_pool,
+    avg_pool2d,
+    avg_pool2d_grad,
+    max_pool,
+    max_pool2d,
+    max_pool2d_grad,
+    max_pool_with_argmax,
+)
 from fastconv.nn.transpose import atrous_conv2d_transpose, conv1d_transpose, conv2d_transpose
 from fastconv.nn.variants import atrous_conv2d, conv1d, convolution
 
 __all__ = [
     "atrous_conv2d",
     "atrous_conv2d_transpose",
+    "avg_pool",
+    "avg_pool2d",
+    "avg_pool2d_grad",
+    "batch_normalization",
+    "bias_add",
+    "bias_add_grad",
     "conv1d",
     "conv1d_transpose",
     "conv2d",
@@ -15,4 +56,25 @@ __all__ = [
     "conv2d_backprop_input",
     "conv2d_transpose",
     "convolution",
+    "depthwise_conv2d",
+    "depthwise_conv2d_backprop_filter",
+    "depthwise_conv2d_backprop_input",
+    "elu",
+    "elu_grad",
+    "gelu",
+    "leaky_relu",
+    "leaky_relu_grad",
+    "local_response_normalization",
+    "local_response_normalization_grad",
+    "max_pool",
+    "max_pool2d",
+    "max_pool2d_grad",
+    "max_pool_with_argmax",
+    "relu",
+    "relu6",
+    "relu6_grad",
+    "relu_grad",
+    "separable_conv2d",
+    "silu",
+    "softmax",
 ]

@@ -1,0 +1,30 @@
+"""What functions of single elements need: their operands, and results in the operands' dtype."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastconv._arguments import array_of
+
+
+def floating(name: str, value: ArrayLike) -> np.ndarray:
+    array = array_of(name, value)
+    if array.dtype.kind not in "fV" and not array.dtype.name.startswith(("bfloat", "float")):
+        raise TypeError(f"{name}: dtype {array.dtype} is not a floating one; convert it with astype")
+    return array
+
+
+def same_shape(names: tuple[str, str], first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Two arrays of one shape, the second cast to the first one's dtype."""
+    a, b = array_of(names[0], first), np.asarray(second)
+    if a.shape != b.shape:
+        raise ValueError(f"{names[1]}: has shape {b.shape}, but {names[0]} has shape {a.shape}")
+    return a, b.astype(a.dtype, copy=False)
+
+
+def narrowed(array: np.ndarray, result: Any) -> np.ndarray:
+    """The result in the array's dtype: what NumPy widened is narrowed again."""
+    return np.asarray(result).astype(array.dtype, copy=False)

@@ -1,0 +1,112 @@
+"""The windows of a pool: which cells each of them holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv._arguments import channels_first, explicit_padding, image_padding, spatial
+from fastconv._problem import Pair, output_size
+
+
+class Windows(NamedTuple):
+    """The geometry of a pool; sizes, strides and pads along (height, width)."""
+
+    first: bool  # channels come first in the arrays
+    size: Pair
+    stride: Pair
+    out: Pair
+    before: Pair
+
+    def cells(self, images: np.ndarray) -> Iterator[tuple[tuple[int, int], np.ndarray, tuple[slice, slice]]]:
+        """For each cell of the window that meets any image cell: those in NHWC images, and their outputs."""
+        for i in self._reaching(0, images.shape[1]):
+            rows, taken_rows = _outputs(i, self.out[0], self.stride[0], self.before[0], images.shape[1])
+            for j in self._reaching(1, images.shape[2]):
+                columns, taken_columns = _outputs(j, self.out[1], self.stride[1], self.before[1], images.shape[2])
+                yield (i, j), images[:, rows, columns], (taken_rows, taken_columns)
+
+    def _reaching(self, axis: int, size: int) -> range:
+        """The cells of a window along one axis that lie inside the image for any output."""
+        last_start = (self.out[axis] - 1) * self.stride[axis] - self.before[axis]
+        return range(max(0, -last_start), min(self.size[axis], self.before[axis] + size))
+
+
+def _outputs(cell: int, out: int, stride: int, before: int, size: int) -> tuple[slice, slice]:
+    """Along one axis: the input cells that a window's cell meets inside the image, and their outputs."""
+    low = max(0, -((cell - before) // stride))
+    high = min(out, -((cell - before - size) // stride))
+    if high <= low:
+        return slice(0, 0), slice(0, 0)
+    start = low * stride + cell - before
+    return slice(start, start + (high - low - 1) * stride + 1, stride), slice(low, high)
+
+
+def as_images(windows: Windows, array: np.ndarray) -> np.ndarray:
+    """The array seen as NHWC."""
+    return array.transpose(0, 2, 3, 1) if windows.first else array
+
+
+def _extent(name: str, value: Any, first: bool) -> tuple[Pair, int]:
+    """Height and width of ``ksize`` or ``strides``, and the entry for channels."""
+    if value is None:
+        raise TypeError(f"{name}: expected an integer or a list of them, got None")
+    values = spatial(name, value)
+    if min(values) < 1:
+        raise ValueError(f"{name}: {list(values)}: entries should be larger than 0")
+    if len(values) < 4:
+        h, w = values * (3 - len(values))
+        return (h, w), 1
+    n, c, h, w = values if first else (values[0], values[3], *values[1:3])
+    if n != 1:
+        raise NotImplementedError(f"{name}: {list(values)} has an entry other than 1 in the batch dimension")
+    return (h, w), c
+
+
+def windows_of(
+    name: str, shape: tuple[int, ...], ksize: Any, strides: Any, padding: Any, data_format: str | None, explicit: bool
+) -> tuple[Windows, int]:
+    """The geometry of a pool over images of this shape, and how many channels a window spans."""
+    pads = explicit_padding(padding)
+    if not explicit and not isinstance(pads, str):
+        raise TypeError(f"padding: expected 'SAME' or 'VALID', got {padding!r}")
+    first = channels_first(data_format)
+    size, depth = _extent("ksize", ksize, first)
+    stride, depth_stride = _extent("strides", strides, first)
+    if len(shape) != 4:
+        raise ValueError(f"{name}: must be 4-dimensional, but has {len(shape)} dimensions (shape {shape})")
+    if depth > 1 or depth_stride > 1:
+        channels = shape[1 if first else 3]
+        if not explicit or size != (1, 1) or stride != (1, 1) or depth != depth_stride or channels % depth:
+            raise NotImplementedError(
+                f"ksize: pooling over {depth} channels, strides {strides!r}, of {name} of shape {shape}: only the"
+                " largest of equal, separate groups of channels at single pixels is computed"
+            )
+    axes = image_padding(pads, first)
+    pairs = (axes, axes) if isinstance(axes, str) else axes
+    found = []
+    for axis, label in enumerate(("height", "width")):
+        pair = pairs[axis]
+        if not isinstance(pair, str) and max(pair) >= size[axis]:
+            raise ValueError(f"padding: {padding!r} must be smaller than the window size, ksize {ksize!r}")
+        cells = shape[(2 if first else 1) + axis]
+        shapes = f"{name} shape {shape}, ksize {ksize!r}"
+        found.append(output_size("ksize", label, cells, size[axis], stride[axis], 1, pair, shapes, True))
+    (oh, top, _), (ow, left, _) = found
+    return Windows(first, size, stride, (oh, ow), (top, left)), depth
+
+
+def result_shape(windows: Windows, shape: tuple[int, ...], channels: int) -> tuple[int, ...]:
+    return (shape[0], channels, *windows.out) if windows.first else (shape[0], *windows.out, channels)
+
+
+def real_cells(windows: Windows, height: int, width: int) -> np.ndarray:
+    """The number of cells of each window that lie inside the image, shape (OH, OW)."""
+    counts: list[np.ndarray] = []
+    for axis, size in enumerate((height, width)):
+        start = np.arange(windows.out[axis]) * windows.stride[axis] - windows.before[axis]
+        counts.append(np.minimum(start + windows.size[axis], size) - np.maximum(start, 0))
+    number: np.ndarray = counts[0][:, None] * counts[1]
+    return number

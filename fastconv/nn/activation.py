@@ -1,0 +1,430 @@
+"""Activations, functions of single elements, and their gradients, in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastconv import _cpu
+from fastconv._arguments import array_of
+from fastconv.nn._elementwise import floating, narrowed, same_shape
+
+
+def relu(features: ArrayLike, name: str | None = None) -> np.ndarray:
+    """The larger of each element and 0; NaN stays NaN.
+
+    Parameters
+    ----------
+    features : array_like, of any shape
+        A list of Python floats is float32.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `features`.
+
+    Raises
+    ------
+    ValueError
+        If a list cannot be made an array.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/relu
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.relu([-1.0, 2.0])
+    array([0., 2.], dtype=float32)
+    """
+    array: Any = array_of("features", features)
+    return narrowed(array, np.maximum(array, array.dtype.type(0)))
+
+
+def relu6(features: ArrayLike, name: str | None = None) -> np.ndarray:
+    """Each element cut to the range from 0 to 6; NaN stays NaN.
+
+    Parameters
+    ----------
+    features : array_like, of any shape
+        A list of Python floats is float32.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `features`.
+
+    Raises
+    ------
+    ValueError
+        If a list cannot be made an array.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/relu6
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.relu6([-1.0, 2.0, 8.0])
+    array([0., 2., 6.], dtype=float32)
+    """
+    array: Any = array_of("features", features)
+    return narrowed(array, np.minimum(np.maximum(array, array.dtype.type(0)), array.dtype.type(6)))
+
+
+def leaky_relu(features: ArrayLike, alpha: float = 0.2, name: str | None = None) -> np.ndarray:
+    """Each element, or `alpha` times it where it is negative.
+
+    Parameters
+    ----------
+    features : array_like, of any shape, floating
+        A list of Python floats is float32.
+    alpha : float, optional
+        The slope on the negative side.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `features`.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is not a floating one.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/leaky_relu
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.leaky_relu([-1.0, 2.0], alpha=0.5)
+    array([-0.5,  2. ], dtype=float32)
+    """
+    array = floating("features", features)
+    return narrowed(array, np.where(array < 0, array * array.dtype.type(alpha), array))
+
+
+def elu(features: ArrayLike, name: str | None = None) -> np.ndarray:
+    """Each element x, or exp(x) - 1 where it is negative.
+
+    Parameters
+    ----------
+    features : array_like, of any shape, floating
+        A list of Python floats is float32.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `features`.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is not a floating one.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/elu
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.elu([0.0, 2.0])
+    array([0., 2.], dtype=float32)
+    """
+    array = floating("features", features)
+    return narrowed(array, np.where(array < 0, np.expm1(np.minimum(array, array.dtype.type(0))), array))
+
+
+def silu(features: ArrayLike, beta: float = 1.0, name: str | None = None) -> np.ndarray:
+    """The sigmoid-weighted linear unit (swish), x / (1 + exp(-beta x)).
+
+    Parameters
+    ----------
+    features : array_like, of any shape, floating
+        A list of Python floats is float32.
+    beta : float, optional
+        The steepness of the sigmoid.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `features`.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is not a floating one.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/silu
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.silu([0.0])
+    array([0.], dtype=float32)
+    """
+    array = floating("features", features)
+    wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
+    with np.errstate(over="ignore"):
+        return narrowed(array, wide / (1 + np.exp(-wide * wide.dtype.type(beta))))
+
+
+def gelu(features: ArrayLike, approximate: bool = False, name: str | None = None) -> np.ndarray:
+    """The Gaussian error linear unit: x times the probability that a standard normal is below x.
+
+    Parameters
+    ----------
+    features : array_like, of any shape, floating
+        A list of Python floats is float32.
+    approximate : bool, optional
+        Whether to use tanh in place of the error function (Hendrycks and Gimpel, arXiv:1606.08415).
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `features`.
+
+    Raises
+    ------
+    TypeError
+        If the dtype is not a floating one.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/gelu
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.gelu([0.0, 1.0]).round(4)
+    array([0.    , 0.8413], dtype=float32)
+    """
+    array = floating("features", features)
+    wide: Any = array.astype(np.float64)
+    if approximate:
+        cumulative = (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3))) / 2
+    else:
+        cumulative = (1 + _cpu.erf(wide / np.sqrt(2))) / 2
+    return narrowed(array, wide * cumulative)
+
+
+def softmax(logits: ArrayLike, axis: int = -1, name: str | None = None) -> np.ndarray:
+    """exp(logits), divided by its sum along an axis.
+
+    Parameters
+    ----------
+    logits : array_like, of any shape but (), floating
+        A list of Python floats is float32.
+    axis : int, optional
+        The axis whose elements add up to 1.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `logits`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the dtype is not a floating one, or there is no such axis.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/softmax
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.softmax([1.0, 1.0])
+    array([0.5, 0.5], dtype=float32)
+    """
+    array = floating("logits", logits)
+    if not -array.ndim <= axis < array.ndim:
+        raise ValueError(f"axis: {axis} is not an axis of logits, of shape {array.shape}")
+    if array.size == 0:
+        return array.copy()
+    wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
+    powers = np.exp(wide - wide.max(axis, keepdims=True))
+    return narrowed(array, powers / powers.sum(axis, keepdims=True))
+
+
+def relu_grad(gradients: ArrayLike, features: ArrayLike, name: str | None = None) -> np.ndarray:
+    """The gradient of ``relu`` with respect to its argument.
+
+    Parameters
+    ----------
+    gradients : array_like
+        With respect to the result.
+    features : array_like, of the same shape
+        The argument of ``relu``.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `gradients`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/raw_ops/ReluGrad
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.relu_grad([5.0, 5.0], [-1.0, 2.0])
+    array([0., 5.], dtype=float32)
+    """
+    dy, x = same_shape(("gradients", "features"), gradients, features)
+    return np.where(x > 0, dy, dy.dtype.type(0))
+
+
+def relu6_grad(gradients: ArrayLike, features: ArrayLike, name: str | None = None) -> np.ndarray:
+    """The gradient of ``relu6`` with respect to its argument.
+
+    Parameters
+    ----------
+    gradients : array_like
+        With respect to the result.
+    features : array_like, of the same shape
+        The argument of ``relu6``.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `gradients`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/raw_ops/Relu6Grad
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.relu6_grad([5.0, 5.0, 5.0], [-1.0, 2.0, 9.0])
+    array([0., 5., 0.], dtype=float32)
+    """
+    dy, x = same_shape(("gradients", "features"), gradients, features)
+    return np.where((x > 0) & (x < 6), dy, dy.dtype.type(0))
+
+
+def leaky_relu_grad(
+    gradients: ArrayLike, features: ArrayLike, alpha: float = 0.2, name: str | None = None
+) -> np.ndarray:
+    """The gradient of ``leaky_relu`` with respect to its argument.
+
+    Parameters
+    ----------
+    gradients : array_like
+        With respect to the result.
+    features : array_like, of the same shape
+        The argument of ``leaky_relu``.
+    alpha : float, optional
+        The slope on the negative side.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `gradients`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/raw_ops/LeakyReluGrad
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.leaky_relu_grad([5.0, 5.0], [-1.0, 2.0])
+    array([1., 5.], dtype=float32)
+    """
+    dy, x = same_shape(("gradients", "features"), gradients, features)
+    return np.where(x > 0, dy, dy * dy.dtype.type(alpha))
+
+
+def elu_grad(gradients: ArrayLike, outputs: ArrayLike, name: str | None = None) -> np.ndarray:
+    """The gradient of ``elu`` with respect to its argument.
+
+    Parameters
+    ----------
+    gradients : array_like
+        With respect to the result.
+    outputs : array_like, of the same shape
+        The result of ``elu``.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `gradients`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/raw_ops/EluGrad
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.elu_grad([5.0, 5.0], [-0.5, 2.0])
+    array([2.5, 5. ], dtype=float32)
+    """
+    dy, x = same_shape(("gradients", "outputs"), gradients, outputs)
+    return np.where(x < 0, dy * (x + dy.dtype.type(1)), dy)

@@ -1,0 +1,297 @@
+"""Bias and normalisation of channels, with gradients, in NumPy."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastconv._arguments import array_of, channels_first
+from fastconv.nn._elementwise import floating, narrowed, same_shape
+
+
+def _channel_shape(name: str, array: np.ndarray, value: np.ndarray, first: bool) -> tuple[int, ...]:
+    """The shape that lines a vector of channels up with the channels of `value`."""
+    if value.ndim < 2:
+        raise ValueError(
+            f"value: must have 2 dimensions or more (value shape {value.shape}, {name} shape {array.shape})"
+        )
+    axis = 1 if first else value.ndim - 1
+    if array.shape != (value.shape[axis],):
+        raise ValueError(
+            f"{name}: must have shape {(value.shape[axis],)}, one for each channel"
+            f" (value shape {value.shape}, {name} shape {array.shape})"
+        )
+    return tuple(value.shape[axis] if i == axis else 1 for i in range(value.ndim))
+
+
+def _channels_second(data_format: str | None) -> bool:
+    return (isinstance(data_format, str) and data_format[:2] == "NC" and data_format != "NC") or channels_first(
+        data_format
+    )
+
+
+def bias_add(value: ArrayLike, bias: ArrayLike, data_format: str | None = None, name: str | None = None) -> np.ndarray:
+    """Each channel plus its bias.
+
+    Parameters
+    ----------
+    value : array_like, shape (N, ..., C), or (N, C, ...) with a `data_format` such as "NCHW"
+        A list of Python floats is float32.
+    bias : array_like, shape (C,)
+        Cast to the dtype of `value`.
+    data_format : str, optional
+        Channels come last if omitted.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `value`.
+
+    Raises
+    ------
+    ValueError
+        If there is not one bias for each channel.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/bias_add
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.bias_add(np.zeros((1, 1, 1, 2), np.float32), [1.0, 2.0])[0, 0, 0]
+    array([1., 2.], dtype=float32)
+    """
+    x: Any = array_of("value", value)
+    b = np.asarray(bias).astype(x.dtype, copy=False)
+    return narrowed(x, x + b.reshape(_channel_shape("bias", b, x, _channels_second(data_format))))
+
+
+def bias_add_grad(out_backprop: ArrayLike, data_format: str | None = None, name: str | None = None) -> np.ndarray:
+    """The gradient of ``bias_add`` with respect to the bias: the sum over everything but channels.
+
+    Parameters
+    ----------
+    out_backprop : array_like, shape (N, ..., C), or (N, C, ...) with a `data_format` such as "NCHW"
+        The gradient with respect to the result.
+    data_format : str, optional
+        Channels come last if omitted.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Shape (C,), of the dtype of `out_backprop`; sums are formed in float64, or float32 for the half precisions.
+
+    Raises
+    ------
+    ValueError
+        If `out_backprop` has fewer than 2 dimensions.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/raw_ops/BiasAddGrad
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.bias_add_grad(np.ones((2, 3, 3, 1), np.float32))
+    array([18.], dtype=float32)
+    """
+    dy = array_of("out_backprop", out_backprop)
+    if dy.ndim < 2:
+        raise ValueError(f"out_backprop: must have 2 dimensions or more, but has shape {dy.shape}")
+    channels = 1 if _channels_second(data_format) else dy.ndim - 1
+    wide = dy.dtype if dy.dtype.kind in "iu" else np.float32 if dy.dtype.itemsize == 2 else np.float64
+    return narrowed(dy, dy.sum(tuple(axis for axis in range(dy.ndim) if axis != channels), dtype=wide))
+
+
+def batch_normalization(
+    x: ArrayLike,
+    mean: ArrayLike,
+    variance: ArrayLike,
+    offset: ArrayLike | None,
+    scale: ArrayLike | None,
+    variance_epsilon: float,
+    name: str | None = None,
+) -> np.ndarray:
+    """``scale * (x - mean) / sqrt(variance + variance_epsilon) + offset``, of shapes that broadcast.
+
+    Parameters
+    ----------
+    x : array_like, floating
+        A list of Python floats is float32.
+    mean, variance : array_like
+        Of x, along the axes where they have one element; cast to the dtype of `x`.
+    offset, scale : array_like or None
+        What the normalised x is multiplied with, and what is added; None is neutral.
+    variance_epsilon : float
+        Added to the variance.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the dtype of `x`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the dtype is not a floating one, or shapes do not broadcast.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/batch_normalization
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.batch_normalization([1.0, 3.0], 2.0, 1.0, None, None, 0.0)
+    array([-1.,  1.], dtype=float32)
+    """
+    array = floating("x", x)
+    wide = np.float64 if array.dtype == np.float64 else np.float32
+
+    def cast(value: ArrayLike) -> Any:
+        return np.asarray(value).astype(array.dtype).astype(wide)
+
+    factor = 1 / np.sqrt(cast(variance) + wide(variance_epsilon))
+    if scale is not None:
+        factor = factor * cast(scale)
+    shift = -cast(mean) * factor
+    if offset is not None:
+        shift = shift + cast(offset)
+    return narrowed(array, array.astype(wide, copy=False) * factor + shift)
+
+
+def _neighbours(squares: Any, radius: int) -> Any:
+    """For each channel the sum over those at most `radius` away."""
+    depth = squares.shape[-1]
+    total = squares.copy()
+    for step in range(1, min(radius, depth - 1) + 1):
+        total[..., step:] += squares[..., :-step]
+        total[..., :-step] += squares[..., step:]
+    return total
+
+
+def _check_radius(depth_radius: int) -> int:
+    if depth_radius < 0:
+        raise ValueError(f"depth_radius: {depth_radius} is negative")
+    return int(depth_radius)
+
+
+def local_response_normalization(
+    input: ArrayLike,
+    depth_radius: int = 5,
+    bias: float = 1,
+    alpha: float = 1,
+    beta: float = 0.5,
+    name: str | None = None,
+) -> np.ndarray:
+    """Each element divided by a power of the sum of its neighbours' squares in other channels.
+
+    ``input / (bias + alpha * sum of input[..., c - depth_radius : c + depth_radius + 1] ** 2) ** beta``
+
+    Parameters
+    ----------
+    input : array_like, shape (..., C), floating
+        A list of Python floats is float32.
+    depth_radius : int, optional
+        Channels on either side that take part.
+    bias, alpha, beta : float, optional
+        As in the formula.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `input`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the dtype is not a floating one, there are no channels, or the radius is negative.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/local_response_normalization
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.local_response_normalization(np.ones((1, 1, 1, 3), np.float32), depth_radius=1)[0, 0, 0].round(4)
+    array([0.5774, 0.5   , 0.5774], dtype=float32)
+    """
+    array = floating("input", input)
+    if array.ndim < 1:
+        raise ValueError("input: has no channels")
+    wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
+    scale = wide.dtype.type(bias) + wide.dtype.type(alpha) * _neighbours(wide * wide, _check_radius(depth_radius))
+    return narrowed(array, wide * scale ** wide.dtype.type(-beta))
+
+
+def local_response_normalization_grad(
+    input_grads: ArrayLike,
+    input_image: ArrayLike,
+    output_image: ArrayLike,
+    depth_radius: int = 5,
+    bias: float = 1,
+    alpha: float = 1,
+    beta: float = 0.5,
+    name: str | None = None,
+) -> np.ndarray:
+    """The gradient of ``local_response_normalization`` with respect to its input.
+
+    Parameters
+    ----------
+    input_grads : array_like, shape (..., C)
+        The gradient with respect to the result.
+    input_image, output_image : array_like, of the same shape
+        The input, and the result.
+    depth_radius, bias, alpha, beta
+        As for ``local_response_normalization``.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `input_grads`.
+
+    Raises
+    ------
+    ValueError
+        If the shapes differ, or the radius is negative.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/raw_ops/LRNGrad
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> x = np.ones((1, 1), np.float32)
+    >>> nn.local_response_normalization_grad(x, x, nn.local_response_normalization(x)).round(4)
+    array([[0.3536]], dtype=float32)
+    """
+    dy, x = same_shape(("input_grads", "input_image"), input_grads, input_image)
+    dy, y = same_shape(("input_grads", "output_image"), dy, output_image)
+    kind: Any = np.float64 if dy.dtype == np.float64 else np.float32
+    operands: list[Any] = [array.astype(kind, copy=False) for array in (dy, x, y)]
+    dy_, x_, y_ = operands
+    radius = _check_radius(depth_radius)
+    scale = kind(bias) + kind(alpha) * _neighbours(x_ * x_, radius)
+    others = _neighbours(dy_ * y_ / scale, radius)
+    return narrowed(dy, dy_ * scale ** kind(-beta) - kind(2 * alpha * beta) * x_ * others)
