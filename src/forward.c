@@ -166,8 +166,9 @@ static fc_region locate(const fc_forward *call, int64_t task) {
 
     const int64_t rows = strip_rows(call) * p->oh, row = share(rows, call->row_tasks, row_task);
     const int64_t column = share(p->ow, call->column_tasks, column_task);
-    const int64_t channel = share(panels(call), call->channel_tasks, channel_task) * panel_width(call);
-    const int64_t end = share(panels(call), call->channel_tasks, channel_task + 1) * panel_width(call);
+    const int64_t width = call->lanes == FC_CHANNELS ? panel_width(call) : p->f / p->groups;
+    const int64_t channel = share(panels(call), call->channel_tasks, channel_task) * width;
+    const int64_t end = share(panels(call), call->channel_tasks, channel_task + 1) * width;
     return (fc_region){.image = image,
                        .row = row,
                        .rows = share(rows, call->row_tasks, row_task + 1) - row,
