@@ -54,7 +54,9 @@ extension = Extension(
     "fastconv._cpu",
     ["fastconv/_cpu.pyx", *sorted(glob.glob("src/*.c") + glob.glob("src/kernels/*.c"))],
     include_dirs=["src", numpy.get_include()],
-    depends=glob.glob("src/**/*.h", recursive=True) + glob.glob("src/**/*.inc", recursive=True),
+    depends=glob.glob("fastconv/*.pxd")
+    + glob.glob("src/**/*.h", recursive=True)
+    + glob.glob("src/**/*.inc", recursive=True),
     define_macros=[
         ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
         ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),

@@ -42,16 +42,19 @@ if not _built_elsewhere():
     from fastconv import filters, nn
     from fastconv._config import show_config
     from fastconv._options import options
+    from fastconv._prepared import PreparedFilters, prepare
     from fastconv._shape import output_shape
     from fastconv._threads import get_num_threads, set_num_threads
 
     __all__ = [
+        "PreparedFilters",
         "__version__",
         "filters",
         "get_num_threads",
         "nn",
         "options",
         "output_shape",
+        "prepare",
         "set_num_threads",
         "show_config",
     ]

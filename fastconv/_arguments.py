@@ -174,24 +174,35 @@ def tensors(first: Any, second: Any, names: tuple[str, str] = ("input", "filters
     TypeError
         If the first one's dtype is not supported, or the second cannot be cast to it.
     """
-    a, b = array_of(names[0], first), _array(names[1], second)
-    shapes = f"{names[0]} shape {a.shape}, {names[1]} shape {b.shape}"
+    a = array_of(names[0], first)
     if a.dtype.name not in DTYPES:
+        shapes = f"{names[0]} shape {a.shape}, {names[1]} shape {_array(names[1], second).shape}"
         raise TypeError(
             f"{names[0]}: dtype {a.dtype} is not one of {', '.join(DTYPES)}; convert it with astype ({shapes})"
         )
-    target = a.dtype.newbyteorder("=")
-    if b.dtype != target:
-        if not _is_real(b.dtype) or (target == np.int32 and b.dtype.kind not in "iub"):
-            raise TypeError(
-                f"{names[1]}: dtype {b.dtype} does not go with {names[0]} of dtype {a.dtype}; convert it with astype"
-                f" ({shapes})"
-            )
-        if target == np.int32 and _is_python(second):
-            b = _narrowed(names[1], b)
-        with np.errstate(all="ignore"):  # what does not fit becomes infinite, or wraps, as in TensorFlow
-            b = b.astype(target)
-    return _behaved(a), _behaved(b)
+    return _behaved(a), _behaved(cast(names[1], second, names[0], a))
+
+
+def cast(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
+    """The value as an array of the dtype of `like`, the operand `other`, as TensorFlow casts NumPy arrays.
+
+    Raises
+    ------
+    TypeError
+        If the dtypes do not go together.
+    """
+    array, target = _array(name, value), like.dtype.newbyteorder("=")
+    if array.dtype == target:
+        return array
+    if not _is_real(array.dtype) or (target == np.int32 and array.dtype.kind not in "iub"):
+        raise TypeError(
+            f"{name}: dtype {array.dtype} does not go with {other} of dtype {like.dtype}; convert it with astype"
+            f" ({other} shape {like.shape}, {name} shape {array.shape})"
+        )
+    if target == np.int32 and _is_python(value):
+        array = _narrowed(name, array)
+    with np.errstate(all="ignore"):  # what does not fit becomes infinite, or wraps
+        return array.astype(target)
 
 
 def check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: tuple[Any, ...]) -> None:

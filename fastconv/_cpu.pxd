@@ -35,6 +35,14 @@ cdef extern from "kernels.h" nogil:
         const char *name
         int fused
 
+    ctypedef enum fc_activation:
+        FC_LINEAR, FC_RELU, FC_RELU6, FC_LEAKY_RELU, FC_SILU, FC_HARD_SWISH, FC_SIGMOID, FC_TANH
+
+    ctypedef struct fc_epilogue:
+        const void *bias
+        int bias_of_rows
+        fc_activation activation
+
     int fc_kernels_count()
     const fc_kernels *fc_kernels_built(int index)
     int fc_kernels_supported(int index)
@@ -50,12 +58,30 @@ cdef extern from "forward.h" nogil:
         fc_tensor x, y
         fc_filters w
         fc_lanes lanes
+        fc_epilogue epilogue
+        const void *packed
         int64_t tasks
         int64_t scratch_bytes
 
     void fc_forward_split(fc_forward *call, int threads)
+    int64_t fc_packed_size(const fc_forward *call)
+    void fc_pack(const fc_forward *call, void *packed)
     void fc_forward_begin(void *scratch)
     void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch)
+
+cdef extern from "epilogue.h" nogil:
+    ctypedef struct fc_finishing:
+        const fc_kernels *kernels
+        fc_dtype dtype
+        fc_epilogue epilogue
+        int64_t biases
+        int64_t elements, columns
+        const void *source
+        void *result
+        int64_t tasks
+
+    void fc_finishing_split(fc_finishing *call)
+    void fc_finishing_task(const fc_finishing *call, int64_t task)
 
 cdef extern from "backprop_filter.h" nogil:
     ctypedef struct fc_pixel_sum:

@@ -2,6 +2,7 @@ from typing import Any, final
 
 import numpy as np
 
+from fastconv._epilogue import Extras
 from fastconv._phases import Phase
 from fastconv._problem import ConvProblem
 from fastconv._summation import PixelSum, Summation
@@ -12,6 +13,18 @@ def instruction_set() -> str: ...
 def build() -> dict[str, Any]: ...
 def behaved(input: object, filters: object) -> bool: ...
 def erf(values: np.ndarray) -> np.ndarray: ...
+def finish(
+    source: np.ndarray,
+    result: np.ndarray,
+    columns: int,
+    bias_of_rows: bool,
+    dtype: str,
+    bias: np.ndarray | None,
+    activation: str | None,
+    threads: int,
+) -> None: ...
+
+ACTIVATIONS: dict[str, int]
 
 @final
 class Forward:
@@ -24,7 +37,7 @@ class Forward:
         one_row: bool,
         lanes: str,
     ) -> None: ...
-    def run(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int) -> None: ...
+    def run(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int, extras: Extras | None) -> None: ...
 
 @final
 class BackpropInput:
@@ -36,7 +49,7 @@ class BackpropInput:
         dtype: str,
         channels_first: bool,
     ) -> None: ...
-    def run(self, w: np.ndarray, dy: np.ndarray, dx: np.ndarray, threads: int) -> None: ...
+    def run(self, w: np.ndarray, dy: np.ndarray, dx: np.ndarray, threads: int, extras: Extras | None) -> None: ...
 
 @final
 class BackpropFilter:
@@ -49,4 +62,4 @@ class BackpropFilter:
         dtype: str,
         channels_first: bool,
     ) -> None: ...
-    def run(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int) -> None: ...
+    def run(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None: ...

@@ -11,6 +11,7 @@ from cython.parallel cimport prange, threadid
 from libc.math cimport erf as c_erf
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
+from libc.string cimport memset
 
 cnp.import_array()
 
@@ -62,6 +63,10 @@ cdef extern from * nogil:
     const char *FC_FLAGS
     void *fc_take_scratch(size_t bytes)
     void fc_give_scratch(void *scratch)
+
+from fastconv._tensors cimport (
+    check_shapes, filters_of, images, merge_images, problem_of, sum_of, tensor
+)
 
 cdef const fc_kernels *chosen = NULL
 
@@ -139,6 +144,42 @@ def erf(values):
     return result
 
 
+def finish(
+    cnp.ndarray source,
+    cnp.ndarray result,
+    int64_t columns,
+    bint bias_of_rows,
+    str dtype,
+    bias,
+    activation,
+    int threads,
+):
+    """The source with its bias and activation, in rows of so many elements; both arrays are C-contiguous.
+
+    There is a bias for each column or, with `bias_of_rows`, for each row in turn. Both may be the same array.
+    """
+    cdef fc_finishing call
+    cdef int64_t task
+    call.kernels = chosen
+    call.dtype = DTYPES[dtype]
+    call.epilogue = epilogue_of(bias, activation)
+    call.epilogue.bias_of_rows = bias_of_rows
+    call.biases = 0 if bias is None else len(bias)
+    call.elements = cnp.PyArray_SIZE(result)
+    call.columns = columns
+    call.source = cnp.PyArray_DATA(source)
+    call.result = cnp.PyArray_DATA(result)
+    fc_finishing_split(&call)
+    threads = <int>min(<int64_t>threads, call.tasks)
+    with nogil:
+        if threads == 1:  # not a team of one, which may hang in a forked child
+            for task in range(call.tasks):
+                fc_finishing_task(&call, task)
+        else:
+            for task in prange(call.tasks, num_threads=threads, schedule="static"):
+                fc_finishing_task(&call, task)
+
+
 @cython.final
 cdef class Forward:
     """A forward convolution of one problem, dtype and layout.
@@ -162,9 +203,13 @@ cdef class Forward:
         self.one_row = one_row
         self.lanes = LANES[lanes]
 
-    def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int threads):
-        """Computes y, a dense array, from behaved 4-D arrays x and w; x may have any number of images."""
+    def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int threads, extras):
+        """Computes y, a dense array, from behaved 4-D arrays x and w; x may have any number of images.
+
+        `extras` is None or the call's Extras.
+        """
         cdef fc_forward call
+        memset(&call, 0, sizeof(call))
         call.problem = self.problem
         cdef fc_problem *p = &call.problem
         p.n = images(x)
@@ -177,6 +222,9 @@ cdef class Forward:
         call.w = filters_of(w, p.f // p.groups)
         if self.one_row:
             merge_images(&call)
+        if extras is not None:
+            call.epilogue = epilogue_of(extras.bias, extras.activation)
+            use_packed(&call, extras.packings, None)
         share_out(&call, 1, threads)
 
 
@@ -188,6 +236,7 @@ cdef class BackpropInput:
     Cells that belong to no phase become zero; there are none where `complete`.
     """
     cdef fc_problem problem
+    cdef str name
     cdef fc_dtype dtype
     cdef bint channels_first
     cdef bint complete
@@ -197,11 +246,12 @@ cdef class BackpropInput:
         self.problem = problem_of(problem)
         self.phases = phases
         self.complete = complete
+        self.name = dtype
         self.dtype = DTYPES[dtype]
         self.channels_first = channels_first
 
-    def run(self, cnp.ndarray w, cnp.ndarray dy, cnp.ndarray dx, int threads):
-        """Computes dx, a dense array, from behaved 4-D arrays w and dy."""
+    def run(self, cnp.ndarray w, cnp.ndarray dy, cnp.ndarray dx, int threads, extras):
+        """Computes dx, a dense array, from behaved 4-D arrays w and dy; `extras` is None or the call's Extras."""
         cdef fc_problem p = self.problem
         cdef int64_t size = cnp.PyArray_ITEMSIZE(w)
         cdef fc_tensor x, y
@@ -216,6 +266,9 @@ cdef class BackpropInput:
         filters = filters_of(w, p.f // p.groups)
         if not self.complete:
             dx.fill(0)
+            if extras is not None:
+                columns = p.h * p.w if self.channels_first else p.c
+                finish(dx, dx, columns, self.channels_first, self.name, extras.bias, extras.activation, threads)
         cdef fc_forward *calls = <fc_forward *>calloc(count, sizeof(fc_forward))
         if calls == NULL:
             raise MemoryError(f"no memory for {count} phases")
@@ -245,6 +298,9 @@ cdef class BackpropInput:
                 call.w.column = filters.depth
                 if one_row:
                     merge_images(call)
+                if extras is not None:
+                    call.epilogue = epilogue_of(extras.bias, extras.activation)
+                    use_packed(call, extras.packings, (tap_row, tap_column, tap_step_h, tap_step_w))
             share_out(calls, count, threads)
         finally:
             free(calls)
@@ -271,8 +327,8 @@ cdef class BackpropFilter:
         self.dtype = DTYPES[dtype]
         self.channels_first = channels_first
 
-    def run(self, cnp.ndarray x, cnp.ndarray dy, cnp.ndarray dw, int threads):
-        """Computes dw, a dense array, from behaved 4-D arrays x and dy."""
+    def run(self, cnp.ndarray x, cnp.ndarray dy, cnp.ndarray dw, int threads, extras):
+        """Computes dw, a dense array, from behaved 4-D arrays x and dy; there are no extras."""
         cdef fc_backprop_filter call
         call.forward.problem = self.problem
         cdef fc_problem *p = &call.forward.problem
@@ -305,6 +361,15 @@ cdef class BackpropFilter:
 
 
 LANES = {"channels": FC_CHANNELS, "pixels": FC_PIXELS, "depthwise": FC_DEPTHWISE, "taps": FC_TAPS}
+ACTIVATIONS = {
+    "relu": FC_RELU,
+    "relu6": FC_RELU6,
+    "leaky_relu": FC_LEAKY_RELU,
+    "silu": FC_SILU,
+    "hard_swish": FC_HARD_SWISH,
+    "sigmoid": FC_SIGMOID,
+    "tanh": FC_TANH,
+}
 DTYPES = {"float32": FC_F32, "float64": FC_F64, "int32": FC_I32, "float16": FC_F16, "bfloat16": FC_BF16}
 
 
@@ -340,85 +405,40 @@ cdef int share_out(fc_forward *calls, int count, int threads) except -1:
     return 0
 
 
-cdef void merge_images(fc_forward *call) noexcept:
-    """Makes one row of all pixels, where those are evenly spaced."""
+cdef fc_epilogue epilogue_of(bias, activation):
+    cdef fc_epilogue epilogue
+    epilogue.bias = NULL if bias is None else cnp.PyArray_DATA(<cnp.ndarray>bias)
+    epilogue.bias_of_rows = False
+    epilogue.activation = FC_LINEAR if activation is None else ACTIVATIONS[activation]
+    return epilogue
+
+
+cdef int use_packed(fc_forward *call, dict packings, view) except -1:
+    """Takes the packed filters from `packings`, where they are put when they are first wanted.
+
+    `view` tells which of the filters these are, and in what order.
+    """
+    if packings is None or call.lanes != FC_CHANNELS:
+        return 0
+    cdef fc_sum *sum = &call.sum
     cdef fc_problem *p = &call.problem
-    if evenly_spaced(&call.x, p) and evenly_spaced(&call.y, p):
-        p.w = p.ow = p.n * p.h * p.w
-        p.n = p.h = p.oh = 1
-
-
-cdef bint evenly_spaced(const fc_tensor *x, const fc_problem *p) noexcept:
-    """Whether every pixel of the batch lies one stride_w after the one before."""
-    return (x.stride_h == p.w * x.stride_w or p.h == 1) and (x.stride_n == p.h * p.w * x.stride_w or p.n == 1)
-
-
-cdef fc_problem problem_of(values):
-    cdef fc_problem p
-    (p.n, p.h, p.w, p.c, p.kh, p.kw, p.f, p.oh, p.ow, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w,
-     p.pad_top, p.pad_bottom, p.pad_left, p.pad_right, p.groups) = values
-    return p
-
-
-cdef fc_sum sum_of(values):
-    cdef fc_sum sum
-    (sum.folded, sum.runs, sum.run_length, sum.block_runs, sum.chunk) = values
-    return sum
-
-
-cdef int64_t images(cnp.ndarray x):
-    return cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) == 4 else 0
-
-
-cdef int check_shapes(bint channels_first, const fc_problem *p, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y) except -1:
-    """Shapes were read when the plan was looked up; another thread may have changed them since."""
-    if not (
-        is_image(channels_first, x, p.n, p.h, p.w, p.c)
-        and is_image(channels_first, y, p.n, p.oh, p.ow, p.f)
-        and has_shape(w, p.kh, p.kw, p.c // p.groups, p.f)
-    ):
-        raise ValueError("input: an array changed its shape during the call")
+    key = (
+        view, p.kh, p.kw, p.c, p.f, p.groups, sum.folded, sum.block_runs, sum.chunk, instruction_set()
+    )
+    found = packings.get(key)
+    cdef cnp.ndarray buffer
+    if found is None:
+        buffer = numpy.empty(fc_packed_size(call) + 64, numpy.uint8)
+        fc_pack(call, aligned(buffer))
+        found = packings.setdefault(key, buffer)
+    buffer = <cnp.ndarray>found
+    call.packed = aligned(buffer)
     return 0
 
 
-cdef bint is_image(bint channels_first, cnp.ndarray array, int64_t n, int64_t h, int64_t w, int64_t c):
-    return has_shape(array, n, c, h, w) if channels_first else has_shape(array, n, h, w, c)
-
-
-cdef bint has_shape(cnp.ndarray array, int64_t a, int64_t b, int64_t c, int64_t d):
-    cdef cnp.npy_intp *sizes = cnp.PyArray_DIMS(array)
-    return cnp.PyArray_NDIM(array) == 4 and sizes[0] == a and sizes[1] == b and sizes[2] == c and sizes[3] == d
-
-
-cdef fc_tensor tensor(cnp.ndarray array, fc_dtype dtype, bint channels_first, int64_t h, int64_t w, int64_t c):
-    """The array as C sees it; an axis of one cell has no stride of its own and gets a dense one."""
-    cdef fc_tensor seen
-    cdef cnp.npy_intp *steps = cnp.PyArray_STRIDES(array)
-    cdef int64_t size = cnp.PyArray_ITEMSIZE(array)
-    cdef int axis_h = 2 if channels_first else 1
-    cdef int axis_c = 1 if channels_first else 3
-    seen.data = cnp.PyArray_DATA(array)
-    seen.dtype = dtype
-    seen.stride_c = steps[axis_c] // size if c > 1 else 1
-    seen.stride_w = steps[axis_h + 1] // size if w > 1 else (c if seen.stride_c == 1 else 1)
-    seen.stride_h = steps[axis_h] // size if h > 1 else w * seen.stride_w
-    seen.stride_n = steps[0] // size if cnp.PyArray_DIM(array, 0) > 1 else h * seen.stride_h
-    return seen
-
-
-cdef fc_filters filters_of(cnp.ndarray array, int64_t group_width):
-    """The filters as C sees them, each group with this many output channels."""
-    cdef fc_filters seen
-    cdef cnp.npy_intp *sizes = cnp.PyArray_DIMS(array)
-    cdef cnp.npy_intp *steps = cnp.PyArray_STRIDES(array)
-    cdef int64_t size = cnp.PyArray_ITEMSIZE(array)
-    seen.data = cnp.PyArray_DATA(array)
-    seen.column = steps[3] // size if sizes[3] > 1 else 1
-    seen.depth = steps[2] // size if sizes[2] > 1 else sizes[3]
-    seen.w = steps[1] // size if sizes[1] > 1 else sizes[2] * seen.depth
-    seen.h = steps[0] // size if sizes[0] > 1 else sizes[1] * seen.w
-    seen.group = group_width * seen.column
-    return seen
+cdef void *aligned(cnp.ndarray buffer) noexcept:
+    """The first cache line that begins in the buffer."""
+    return <void *>((<size_t>cnp.PyArray_DATA(buffer) + 63) // 64 * 64)
 
 
 use_instruction_set(os.environ.get("FASTCONV_ISA", ""))

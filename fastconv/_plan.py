@@ -12,6 +12,7 @@ import numpy as np
 
 from fastconv import _cpu, _reference
 from fastconv._arguments import check_output, geometry
+from fastconv._epilogue import Extras, finish
 from fastconv._options import Options, current
 from fastconv._phases import phases
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
@@ -30,10 +31,10 @@ DEPTHWISE_MULTIPLIER, DEPTHWISE_ROW, DEPTHWISE_REACH = 16, 128, 256
 # for adding up the taps; more taps and channels than this do not stay in the caches.
 TAP_PRODUCTS_CHANNELS, TAP_PRODUCTS_DEPTH, TAP_PRODUCTS_MOST = 7, 4, 1024
 
-# What runs a problem: (operand, operand, result, threads) -> None, with 4-D arrays in the caller's layout. The operands
-# are, forward, the input and the filters; in backprop-input, the filters and the output's gradient; in
-# backprop-filter, the input and the output's gradient.
-Run = Callable[[np.ndarray, np.ndarray, np.ndarray, int], None]
+# What runs a problem: (operand, operand, result, threads, extras) -> None, with 4-D arrays in the caller's layout. The
+# operands are, forward, the input and the filters; in backprop-input, the filters and the output's gradient; in
+# backprop-filter, the input and the output's gradient. That one takes no extras.
+Run = Callable[[np.ndarray, np.ndarray, np.ndarray, int, Extras | None], None]
 
 
 class Implementation(NamedTuple):
@@ -144,22 +145,26 @@ def _images_last(array: np.ndarray, channels_first: bool) -> np.ndarray:
 
 
 def _bind_reference(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
-    def run(x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int) -> None:
+    def run(x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int, extras: Extras | None) -> None:
         _images_last(y, channels_first)[...] = _reference.forward(problem, _images_last(x, channels_first), w)
+        if extras is not None:
+            finish(y, channels_first, extras)
 
     return run
 
 
 def _bind_reference_input(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
-    def run(w: np.ndarray, dy: np.ndarray, dx: np.ndarray, threads: int) -> None:
+    def run(w: np.ndarray, dy: np.ndarray, dx: np.ndarray, threads: int, extras: Extras | None) -> None:
         gradient = _reference.backprop_input(problem, w, _images_last(dy, channels_first))
         _images_last(dx, channels_first)[...] = gradient
+        if extras is not None:
+            finish(dx, channels_first, extras)
 
     return run
 
 
 def _bind_reference_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
-    def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int) -> None:
+    def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
         dw[...] = _reference.backprop_filter(problem, _images_last(x, channels_first), _images_last(dy, channels_first))
 
     return run
@@ -247,7 +252,12 @@ class Plan:
             self.run = self.implementation.bind(problem, dtype, channels_first)
 
     def __call__(
-        self, a: np.ndarray, b: np.ndarray, out: np.ndarray | None, inputs: tuple[Any, ...] = ()
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        out: np.ndarray | None,
+        inputs: tuple[Any, ...] = (),
+        extras: Extras | None = None,
     ) -> np.ndarray:
         """The result, in `out` if that is given; `inputs` are the caller's own, which `out` must not overlap."""
         shape = self.result_shape
@@ -257,33 +267,39 @@ class Plan:
             check_output(out, shape, self.dtype, (a, b, *inputs))
         if self.run is None:
             out.fill(0)
+            if extras is not None:
+                finish(out, self.channels_first, extras)
         elif len(shape) == 4:
-            self._run(a, b, out)
+            self._run(a, b, out, extras)
         else:
-            self._run_batches(a, b, out)
+            self._run_batches(a, b, out, extras)
         return out
 
-    def _run(self, a: np.ndarray, b: np.ndarray, result: np.ndarray) -> None:
+    def channels(self) -> int:
+        """Of the result."""
+        return self.result_shape[-3 if self.channels_first else -1]
+
+    def _run(self, a: np.ndarray, b: np.ndarray, result: np.ndarray, extras: Extras | None) -> None:
         assert self.run is not None
         if VERBOSE:
-            self._run_and_tell(a, b, result)
+            self._run_and_tell(a, b, result, extras)
         else:
-            self.run(a, b, result, threads_for(self.work))
+            self.run(a, b, result, threads_for(self.work), extras)
 
-    def _run_batches(self, x: np.ndarray, w: np.ndarray, y: np.ndarray) -> None:
+    def _run_batches(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, extras: Extras | None) -> None:
         """Several batch dimensions as one; one after the other where that would take a copy of the input."""
         steps = zip(x.strides[:-4], x.strides[1:-3], x.shape[1:-3])
         if x.ndim == 4 or all(outer == inner * size for outer, inner, size in steps):
-            self._run(x.reshape(-1, *x.shape[-3:]), w, y.reshape(-1, *y.shape[-3:]))
+            self._run(x.reshape(-1, *x.shape[-3:]), w, y.reshape(-1, *y.shape[-3:]), extras)
         else:
             for images, results in zip(x, y):
-                self._run_batches(images, w, results)
+                self._run_batches(images, w, results, extras)
 
-    def _run_and_tell(self, a: np.ndarray, b: np.ndarray, result: np.ndarray) -> None:
+    def _run_and_tell(self, a: np.ndarray, b: np.ndarray, result: np.ndarray, extras: Extras | None) -> None:
         assert self.run is not None
         threads = threads_for(self.work)
         start = time.perf_counter()
-        self.run(a, b, result, threads)
+        self.run(a, b, result, threads, extras)
         milliseconds = 1e3 * (time.perf_counter() - start)
         layout = "NCHW" if self.channels_first else "NHWC"
         print(

@@ -1,5 +1,6 @@
 /* The depthwise convolution: rows of outputs, all channels side by side; its speed is that of the memory. */
 #include "depthwise.h"
+#include "epilogue.h"
 #include "float_mode.h"
 #include "pack.h"
 #include "sizes.h"
@@ -225,6 +226,7 @@ void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch) {
         char *const out = (char *)y->data + at * fc_dtype_size(y->dtype);
         char *const sums = call->in_place ? out : k.sums + (oy - k.first_row) * p->ow * k.channels * k.size;
         one_row(&k, oy, corner + (uintptr_t)(oy * p->stride_h * row * k.size), t, sums);
+        fc_finish(call, k.channel, sums, p->ow, k.channels, y_step);
         if (!call->in_place)
             fc_store_pixels(call->kernels, y->dtype, sums, p->ow, k.channels, out, y->stride_w, y->stride_c);
     }

@@ -20,6 +20,8 @@ typedef struct fc_forward {
     fc_tensor x, y;
     fc_filters w; /* of x's dtype */
     fc_lanes lanes;
+    fc_epilogue epilogue; /* its bias is of the arithmetic type, one for each output channel */
+    const void *packed;   /* all filters, as fc_pack left them for an equal call, where lanes are channels; or null */
 
     /* how the work is split; set by fc_forward_split. Nothing here can change a bit of the result. */
     int direct;            /* filters' windows are read in place, from x itself; else x is staged by strips */
@@ -36,6 +38,10 @@ typedef struct fc_forward {
 } fc_forward;
 
 void fc_forward_split(fc_forward *call, int threads);
+
+/* Packs all filters of a call whose lanes are channels, for it and others; how many bytes that takes. */
+int64_t fc_packed_size(const fc_forward *call);
+void fc_pack(const fc_forward *call, void *packed);
 
 /* Before a thread's first task of one or several calls, whose tasks it may then take in any order. */
 void fc_forward_begin(void *scratch);

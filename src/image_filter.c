@@ -4,6 +4,7 @@
  * the packed operand as it lies, one element from term to term, and the filters are what is broadcast. Every output is
  * the same sum in the same order as with lanes of channels: the same bits, without 15 of 16 lanes idle. */
 #include "image_filter.h"
+#include "epilogue.h"
 #include "pack.h"
 #include "sizes.h"
 
@@ -52,6 +53,7 @@ void fc_image_filter(const fc_forward *call, const fc_region *region, const fc_v
             tile.accumulate = 1;
             b += call->sum.block_runs;
         } while (b < end);
+        fc_finish_planes(call, 0, out, p->f, region->columns, region->columns);
         if (!call->in_place) {
             const int64_t at = region->image * y->stride_n + oy * y->stride_h + region->column * y->stride_w;
             fc_copy_matrix(call->kernels, gemm->size, out, 1, region->columns, region->columns, p->f,

@@ -64,6 +64,27 @@ typedef void fc_depthwise_gradient_fn(const fc_depthwise_gradient *rectangle);
  * `pixel` elements further, those of the next tap by `channels` more. */
 typedef void fc_add_taps_fn(const void *products, int64_t pixel, int taps, int channels, int64_t count, void *sums);
 
+typedef enum fc_activation {
+    FC_LINEAR,
+    FC_RELU,
+    FC_RELU6,
+    FC_LEAKY_RELU,
+    FC_SILU,
+    FC_HARD_SWISH,
+    FC_SIGMOID,
+    FC_TANH
+} fc_activation;
+
+/* What follows the sums: each gets a bias, if there are any, and then the activation. */
+typedef struct fc_epilogue {
+    const void *bias; /* of the arithmetic type, one for each column; null: none */
+    int bias_of_rows; /* one for each row instead */
+    fc_activation activation;
+} fc_epilogue;
+
+/* In place, for `rows` rows of `columns` elements, `stride` apart. */
+typedef void fc_finish_fn(const fc_epilogue *epilogue, void *elements, int64_t rows, int64_t columns, int64_t stride);
+
 /* The kernels of one arithmetic type. */
 typedef struct fc_gemm {
     int rows;                 /* most pixels in a tile */
@@ -76,6 +97,7 @@ typedef struct fc_gemm {
     fc_add_taps_fn *add_taps;
     fc_depthwise_fn *depthwise;
     fc_depthwise_gradient_fn *depthwise_gradient;
+    fc_finish_fn *finish;
 } fc_gemm;
 
 typedef struct fc_kernels {

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_of
+from fastconv._arguments import array_of, check_output
 
 
 def floating(name: str, value: ArrayLike) -> np.ndarray:
@@ -28,3 +28,12 @@ def same_shape(names: tuple[str, str], first: ArrayLike, second: ArrayLike) -> t
 def narrowed(array: np.ndarray, result: Any) -> np.ndarray:
     """The result in the array's dtype: what NumPy widened is narrowed again."""
     return np.asarray(result).astype(array.dtype, copy=False)
+
+
+def stored(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+    """The result, in `out` if that is given."""
+    if out is None:
+        return result
+    check_output(out, result.shape, result.dtype, ())
+    out[...] = result
+    return out

@@ -1,4 +1,4 @@
-"""Activations, functions of single elements, and their gradients, in NumPy."""
+"""Activations, functions of single elements, and their gradients: in NumPy where that is fast enough."""
 
 from __future__ import annotations
 
@@ -8,11 +8,12 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv import _cpu
-from fastconv._arguments import array_of
-from fastconv.nn._elementwise import floating, narrowed, same_shape
+from fastconv._arguments import DTYPES, array_of
+from fastconv._epilogue import activated
+from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
 
 
-def relu(features: ArrayLike, name: str | None = None) -> np.ndarray:
+def relu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
     """The larger of each element and 0; NaN stays NaN.
 
     Parameters
@@ -21,6 +22,8 @@ def relu(features: ArrayLike, name: str | None = None) -> np.ndarray:
         A list of Python floats is float32.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous: `features` itself, or apart from it.
 
     Returns
     -------
@@ -29,8 +32,8 @@ def relu(features: ArrayLike, name: str | None = None) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If a list cannot be made an array.
+    ValueError, TypeError
+        If a list cannot be made an array, or `out` does not fit.
 
     References
     ----------
@@ -44,10 +47,12 @@ def relu(features: ArrayLike, name: str | None = None) -> np.ndarray:
     array([0., 2.], dtype=float32)
     """
     array: Any = array_of("features", features)
-    return narrowed(array, np.maximum(array, array.dtype.type(0)))
+    if array.dtype.name in DTYPES:
+        return activated(array, "relu", out)
+    return stored(narrowed(array, np.maximum(array, array.dtype.type(0))), out)
 
 
-def relu6(features: ArrayLike, name: str | None = None) -> np.ndarray:
+def relu6(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
     """Each element cut to the range from 0 to 6; NaN stays NaN.
 
     Parameters
@@ -56,6 +61,8 @@ def relu6(features: ArrayLike, name: str | None = None) -> np.ndarray:
         A list of Python floats is float32.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous: `features` itself, or apart from it.
 
     Returns
     -------
@@ -64,8 +71,8 @@ def relu6(features: ArrayLike, name: str | None = None) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If a list cannot be made an array.
+    ValueError, TypeError
+        If a list cannot be made an array, or `out` does not fit.
 
     References
     ----------
@@ -79,7 +86,9 @@ def relu6(features: ArrayLike, name: str | None = None) -> np.ndarray:
     array([0., 2., 6.], dtype=float32)
     """
     array: Any = array_of("features", features)
-    return narrowed(array, np.minimum(np.maximum(array, array.dtype.type(0)), array.dtype.type(6)))
+    if array.dtype.name in DTYPES:
+        return activated(array, "relu6", out)
+    return stored(narrowed(array, np.minimum(np.maximum(array, array.dtype.type(0)), array.dtype.type(6))), out)
 
 
 def leaky_relu(features: ArrayLike, alpha: float = 0.2, name: str | None = None) -> np.ndarray:

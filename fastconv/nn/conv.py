@@ -9,7 +9,9 @@ from numpy.typing import ArrayLike
 
 from fastconv import _cpu
 from fastconv._arguments import geometry, tensors
+from fastconv._epilogue import extras_of
 from fastconv._plan import plan
+from fastconv._prepared import PreparedFilters, check_fits
 
 
 def conv2d(
@@ -21,6 +23,8 @@ def conv2d(
     dilations: Any = None,
     name: str | None = None,
     *,
+    bias: ArrayLike | None = None,
+    activation: str | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """2-D convolution (cross-correlation: the filters are not flipped) of images with filters.
@@ -48,6 +52,12 @@ def conv2d(
         Cells from tap to tap; 1 if omitted. May be combined with strides.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    bias : array_like, shape (F,), optional
+        Added to each output channel; cast to the input's dtype. Like `activation`, applied while the
+        sums are in the cache, in float32 for the half precisions.
+    activation : str, optional
+        Applied to each element at the end: "relu", "relu6", "leaky_relu" (slope 0.2), "silu",
+        "hard_swish", "sigmoid" or "tanh"; int32 takes the first two.
     out : numpy.ndarray, optional
         Where to write the result: of its shape and dtype, C-contiguous, apart from the inputs.
 
@@ -88,8 +98,15 @@ def conv2d(
     """
     x: Any = input
     w: Any = filters
+    packings = None
+    if type(w) is PreparedFilters:
+        w, packings = w.array, w.packings
     if not _cpu.behaved(x, w):
         geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
-        x, w = tensors(input, filters)
+        check_fits("filters", filters, ("input", input))
+        x, w = tensors(input, w)
     run = plan("forward", (x.shape, w.shape), x.dtype, strides, padding, data_format, dilations)
-    return run(x, w, out) if out is None else run(x, w, out, (input, filters))
+    if bias is None and activation is None and packings is None:
+        return run(x, w, out) if out is None else run(x, w, out, (input, filters))
+    extras = extras_of(packings, bias, activation, ("input", x), run.channels())
+    return run(x, w, out, (input, filters) if bias is None else (input, filters, bias), extras)

@@ -9,16 +9,17 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_of, channels_first, shape_of
+from fastconv._prepared import PreparedFilters
 from fastconv.nn.conv import conv2d
 from fastconv.nn.gradient import conv2d_backprop_filter, input_gradient
 
 
-def _as_groups(name: str, filters: ArrayLike) -> np.ndarray:
+def _as_groups(name: str, filters: Any) -> Any:
     """Depthwise filters (KH, KW, C, M) as those of a convolution in C groups, (KH, KW, 1, C * M)."""
-    bank = np.asarray(filters)
+    bank = filters if type(filters) is PreparedFilters else np.asarray(filters)
     if bank.ndim != 4:
         raise ValueError(f"{name}: must be 4-dimensional, but has {bank.ndim} dimensions (shape {bank.shape})")
-    return bank.reshape(*bank.shape[:2], 1, bank.shape[2] * bank.shape[3])
+    return bank.reshape((*bank.shape[:2], 1, bank.shape[2] * bank.shape[3]))
 
 
 def _check_depth(names: tuple[str, str], image_shape: tuple[int, ...], filter_shape: Any, first: bool) -> None:
@@ -44,6 +45,8 @@ def depthwise_conv2d(
     dilations: Any = None,
     name: str | None = None,
     *,
+    bias: ArrayLike | None = None,
+    activation: str | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Depthwise 2-D convolution: every channel is convolved with M filters of its own.
@@ -61,6 +64,8 @@ def depthwise_conv2d(
         As for ``conv2d``. Unlike in TensorFlow, strides may differ and go with dilations.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    bias, activation : optional
+        As for ``conv2d``.
     out : numpy.ndarray, optional
         Where to write the result: of its shape and dtype, C-contiguous, apart from the inputs.
 
@@ -89,7 +94,7 @@ def depthwise_conv2d(
     """
     x, w = array_of("input", input), _as_groups("filter", filter)
     _check_depth(("input", "filter"), x.shape, np.shape(filter), channels_first(data_format))
-    return conv2d(x, w, strides, padding, data_format, dilations, out=out)
+    return conv2d(x, w, strides, padding, data_format, dilations, bias=bias, activation=activation, out=out)
 
 
 def depthwise_conv2d_backprop_input(
@@ -144,7 +149,7 @@ def depthwise_conv2d_backprop_input(
     >>> nn.depthwise_conv2d_backprop_input([1, 1, 1, 2], filters, dy, strides=1, padding="SAME")[0, 0, 0]
     array([ 1., 10.], dtype=float32)
     """
-    bank = array_of("filter", filter)
+    bank: Any = filter if type(filter) is PreparedFilters else array_of("filter", filter)
     w = _as_groups("filter", bank)
     sizes = shape_of("input_sizes", input_sizes)
     _check_depth(("input_sizes", "filter"), sizes, bank.shape, channels_first(data_format))

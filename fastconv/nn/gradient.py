@@ -10,7 +10,9 @@ from numpy.typing import ArrayLike
 
 from fastconv import _cpu
 from fastconv._arguments import channels_first, geometry, image_sizes, shape_of, tensors
+from fastconv._epilogue import extras_of
 from fastconv._plan import plan
+from fastconv._prepared import PreparedFilters, check_fits
 
 
 def input_gradient(
@@ -23,11 +25,17 @@ def input_gradient(
     data_format: str | None,
     dilations: Any,
     out: np.ndarray | None,
+    bias: ArrayLike | None = None,
+    activation: str | None = None,
 ) -> np.ndarray:
     """Backprop-input of three arguments that have the caller's names; the dtype is the filters' or the gradient's."""
     w, dy = filters[1], gradient[1]
+    packings = None
+    if type(w) is PreparedFilters:
+        w, packings = w.array, w.packings
     if not _cpu.behaved(w, dy):
         geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
+        check_fits(*filters, filters if cast_to_filters else gradient)
         if cast_to_filters:
             w, dy = tensors(w, dy, (filters[0], gradient[0]))
         else:
@@ -48,7 +56,8 @@ def input_gradient(
                 f" {w.shape}: {error}"
             ) from None
         raise
-    return run(w, dy, out, (filters[1], gradient[1]))
+    extras = extras_of(packings, bias, activation, gradient if cast_to_filters else (gradient[0], dy), run.channels())
+    return run(w, dy, out, (filters[1], gradient[1], *([] if bias is None else [bias])), extras)
 
 
 def conv2d_backprop_input(

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_of, channels_first
+from fastconv._arguments import array_of, channels_first, check_output
 from fastconv.nn._elementwise import floating, narrowed, same_shape
 
 
@@ -32,7 +32,14 @@ def _channels_second(data_format: str | None) -> bool:
     )
 
 
-def bias_add(value: ArrayLike, bias: ArrayLike, data_format: str | None = None, name: str | None = None) -> np.ndarray:
+def bias_add(
+    value: ArrayLike,
+    bias: ArrayLike,
+    data_format: str | None = None,
+    name: str | None = None,
+    *,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
     """Each channel plus its bias.
 
     Parameters
@@ -45,6 +52,8 @@ def bias_add(value: ArrayLike, bias: ArrayLike, data_format: str | None = None, 
         Channels come last if omitted.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous: `value` itself, or apart from it.
 
     Returns
     -------
@@ -69,7 +78,12 @@ def bias_add(value: ArrayLike, bias: ArrayLike, data_format: str | None = None, 
     """
     x: Any = array_of("value", value)
     b = np.asarray(bias).astype(x.dtype, copy=False)
-    return narrowed(x, x + b.reshape(_channel_shape("bias", b, x, _channels_second(data_format))))
+    channels = b.reshape(_channel_shape("bias", b, x, _channels_second(data_format)))
+    if out is None:
+        return narrowed(x, x + channels)
+    check_output(out, x.shape, x.dtype, (bias,) if out is value else (value, bias))
+    np.add(x, channels, out=out)
+    return out
 
 
 def bias_add_grad(out_backprop: ArrayLike, data_format: str | None = None, name: str | None = None) -> np.ndarray:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_of, shape_of
 from fastconv.nn.gradient import input_gradient
-from fastconv.nn.variants import as_row, positive_rate, result_as_row, row_arguments
+from fastconv.nn.variants import as_row, bank_as_row, positive_rate, result_as_row, row_arguments
 
 
 def conv2d_transpose(
@@ -22,6 +22,8 @@ def conv2d_transpose(
     dilations: Any = None,
     name: str | None = None,
     *,
+    bias: ArrayLike | None = None,
+    activation: str | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Transposed 2-D convolution: every input cell adds its value, times the filters, to a window of the output.
@@ -41,13 +43,15 @@ def conv2d_transpose(
         As for ``conv2d``, from the result to the input.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    bias, activation : optional
+        As for ``conv2d``; also of cells that no window reaches.
     out : numpy.ndarray, optional
         Where to write the result: of its shape and dtype, C-contiguous, apart from the inputs.
 
     Returns
     -------
     numpy.ndarray
-        Shape `output_shape`, of the input's dtype. Cells that no window reaches are 0.
+        Shape `output_shape`, of the input's dtype. Sums that no window reaches are 0.
 
     Raises
     ------
@@ -84,6 +88,8 @@ def conv2d_transpose(
         data_format,
         dilations,
         out,
+        bias,
+        activation,
     )
 
 
@@ -216,7 +222,7 @@ def conv1d_transpose(
     if len(sizes) != 3:
         raise ValueError(f"output_shape: should hold 3 sizes, but {sizes} has {len(sizes)}")
     axis = 2 if row.data_format == "NCHW" else 1
-    image, bank = as_row("input", array_of("input", input), axis), as_row("filters", np.asarray(filters), 0)
+    image, bank = as_row("input", array_of("input", input), axis), bank_as_row(filters)
     result = input_gradient(
         ("output_shape", (*sizes[:axis], 1, *sizes[axis:])),
         ("filters", bank),

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_of, spatial
+from fastconv._prepared import PreparedFilters
 from fastconv.nn.conv import conv2d
 
 
@@ -168,6 +169,13 @@ def as_row(name: str, array: np.ndarray, axis: int) -> np.ndarray:
     return np.expand_dims(array, axis)
 
 
+def bank_as_row(filters: Any) -> Any:
+    """Filters (K, C, F) as (1, K, C, F); prepared ones stay prepared."""
+    if type(filters) is not PreparedFilters:
+        return as_row("filters", np.asarray(filters), 0)
+    return filters.reshape((1, *filters.shape))
+
+
 def result_as_row(out: Any, axis: int) -> Any:
     """What the result is written to; what is no array is left to the check of `out`."""
     return np.expand_dims(out, axis) if isinstance(out, np.ndarray) and out.ndim > 1 else out
@@ -227,6 +235,6 @@ def conv1d(
     """
     row = row_arguments(stride, padding, data_format, dilations)
     axis = -2 if row.data_format == "NCHW" else -3
-    image, bank = as_row("input", array_of("input", input), axis), as_row("filters", np.asarray(filters), 0)
+    image, bank = as_row("input", array_of("input", input), axis), bank_as_row(filters)
     result = conv2d(image, bank, *row, out=result_as_row(out, axis))
     return np.squeeze(result, axis) if out is None else out

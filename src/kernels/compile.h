@@ -3,6 +3,7 @@
 #define FC_COMPILE_H
 
 #include "../kernels.h"
+#include <math.h>
 #include <string.h>
 
 #define FC_JOIN_(a, b) a##_##b

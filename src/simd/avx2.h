@@ -22,6 +22,9 @@ static inline f32_vec f32_broadcast(const float *p) { return _mm256_broadcast_ss
 static inline void f32_store(float *p, f32_vec v) { _mm256_storeu_ps(p, v); }
 static inline void f32_store_n(float *p, f32_vec v, int n) { _mm256_maskstore_ps(p, fc_first(n), v); }
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm256_add_ps(a, b); }
+/* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */
+static inline f32_vec f32_max(f32_vec a, f32_vec b) { return _mm256_max_ps(a, b); }
+static inline f32_vec f32_min(f32_vec a, f32_vec b) { return _mm256_min_ps(a, b); }
 static inline f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) { return _mm256_fmadd_ps(a, b, sum); }
 
 /* Rows become columns, in place. */
@@ -51,6 +54,8 @@ static inline f64_vec f64_broadcast(const double *p) { return _mm256_broadcast_s
 static inline void f64_store(double *p, f64_vec v) { _mm256_storeu_pd(p, v); }
 static inline void f64_store_n(double *p, f64_vec v, int n) { _mm256_maskstore_pd(p, fc_first_wide(n), v); }
 static inline f64_vec f64_add(f64_vec a, f64_vec b) { return _mm256_add_pd(a, b); }
+static inline f64_vec f64_max(f64_vec a, f64_vec b) { return _mm256_max_pd(a, b); }
+static inline f64_vec f64_min(f64_vec a, f64_vec b) { return _mm256_min_pd(a, b); }
 static inline f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec sum) { return _mm256_fmadd_pd(a, b, sum); }
 
 typedef __m256i i32_vec;
@@ -63,6 +68,8 @@ static inline i32_vec i32_broadcast(const uint32_t *p) { return _mm256_set1_epi3
 static inline void i32_store(uint32_t *p, i32_vec v) { _mm256_storeu_si256((void *)p, v); }
 static inline void i32_store_n(uint32_t *p, i32_vec v, int n) { _mm256_maskstore_epi32((void *)p, fc_first(n), v); }
 static inline i32_vec i32_add(i32_vec a, i32_vec b) { return _mm256_add_epi32(a, b); }
+static inline i32_vec i32_max(i32_vec a, i32_vec b) { return _mm256_max_epi32(a, b); } /* signed */
+static inline i32_vec i32_min(i32_vec a, i32_vec b) { return _mm256_min_epi32(a, b); }
 static inline i32_vec i32_fma(i32_vec a, i32_vec b, i32_vec sum) {
     return _mm256_add_epi32(_mm256_mullo_epi32(a, b), sum);
 }

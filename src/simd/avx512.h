@@ -17,6 +17,9 @@ static inline f32_vec f32_broadcast(const float *p) { return _mm512_set1_ps(*p);
 static inline void f32_store(float *p, f32_vec v) { _mm512_storeu_ps(p, v); }
 static inline void f32_store_n(float *p, f32_vec v, int n) { _mm512_mask_storeu_ps(p, fc_first(n), v); }
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm512_add_ps(a, b); }
+/* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */
+static inline f32_vec f32_max(f32_vec a, f32_vec b) { return _mm512_max_ps(a, b); }
+static inline f32_vec f32_min(f32_vec a, f32_vec b) { return _mm512_min_ps(a, b); }
 static inline f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) { return _mm512_fmadd_ps(a, b, sum); }
 
 /* Rows become columns, in place. */
@@ -56,6 +59,8 @@ static inline f64_vec f64_broadcast(const double *p) { return _mm512_set1_pd(*p)
 static inline void f64_store(double *p, f64_vec v) { _mm512_storeu_pd(p, v); }
 static inline void f64_store_n(double *p, f64_vec v, int n) { _mm512_mask_storeu_pd(p, (__mmask8)fc_first(n), v); }
 static inline f64_vec f64_add(f64_vec a, f64_vec b) { return _mm512_add_pd(a, b); }
+static inline f64_vec f64_max(f64_vec a, f64_vec b) { return _mm512_max_pd(a, b); }
+static inline f64_vec f64_min(f64_vec a, f64_vec b) { return _mm512_min_pd(a, b); }
 static inline f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec sum) { return _mm512_fmadd_pd(a, b, sum); }
 
 typedef __m512i i32_vec;
@@ -66,6 +71,8 @@ static inline i32_vec i32_broadcast(const uint32_t *p) { return _mm512_set1_epi3
 static inline void i32_store(uint32_t *p, i32_vec v) { _mm512_storeu_si512(p, v); }
 static inline void i32_store_n(uint32_t *p, i32_vec v, int n) { _mm512_mask_storeu_epi32(p, fc_first(n), v); }
 static inline i32_vec i32_add(i32_vec a, i32_vec b) { return _mm512_add_epi32(a, b); }
+static inline i32_vec i32_max(i32_vec a, i32_vec b) { return _mm512_max_epi32(a, b); } /* signed */
+static inline i32_vec i32_min(i32_vec a, i32_vec b) { return _mm512_min_epi32(a, b); }
 static inline i32_vec i32_fma(i32_vec a, i32_vec b, i32_vec sum) {
     return _mm512_add_epi32(_mm512_mullo_epi32(a, b), sum);
 }

@@ -55,6 +55,32 @@ static FC_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return a + b; }
 static FC_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return a + b; }
 static FC_INLINE i32_vec i32_add(i32_vec a, i32_vec b) { return a + b; }
 
+/* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */
+static FC_INLINE f32_vec f32_max(f32_vec a, f32_vec b) {
+    for (int i = 0; i < 8; i++) b[i] = a[i] > b[i] ? a[i] : b[i];
+    return b;
+}
+static FC_INLINE f32_vec f32_min(f32_vec a, f32_vec b) {
+    for (int i = 0; i < 8; i++) b[i] = a[i] < b[i] ? a[i] : b[i];
+    return b;
+}
+static FC_INLINE f64_vec f64_max(f64_vec a, f64_vec b) {
+    for (int i = 0; i < 4; i++) b[i] = a[i] > b[i] ? a[i] : b[i];
+    return b;
+}
+static FC_INLINE f64_vec f64_min(f64_vec a, f64_vec b) {
+    for (int i = 0; i < 4; i++) b[i] = a[i] < b[i] ? a[i] : b[i];
+    return b;
+}
+static FC_INLINE i32_vec i32_max(i32_vec a, i32_vec b) { /* signed */
+    for (int i = 0; i < 8; i++) b[i] = (int32_t)a[i] > (int32_t)b[i] ? a[i] : b[i];
+    return b;
+}
+static FC_INLINE i32_vec i32_min(i32_vec a, i32_vec b) {
+    for (int i = 0; i < 8; i++) b[i] = (int32_t)a[i] < (int32_t)b[i] ? a[i] : b[i];
+    return b;
+}
+
 #if FC_FUSED
 static FC_INLINE f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) {
     for (int i = 0; i < 8; i++) sum[i] = __builtin_fmaf(a[i], b[i], sum[i]);

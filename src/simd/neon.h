@@ -13,6 +13,9 @@ static inline f32_vec f32_load(const float *p) { return vld1q_f32(p); }
 static inline f32_vec f32_broadcast(const float *p) { return vld1q_dup_f32(p); }
 static inline void f32_store(float *p, f32_vec v) { vst1q_f32(p, v); }
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return vaddq_f32(a, b); }
+/* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros, which vmaxq decides otherwise. */
+static inline f32_vec f32_max(f32_vec a, f32_vec b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
+static inline f32_vec f32_min(f32_vec a, f32_vec b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
 static inline f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) { return vfmaq_f32(sum, a, b); }
 
 /* Rows become columns, in place. */
@@ -31,6 +34,8 @@ static inline f64_vec f64_load(const double *p) { return vld1q_f64(p); }
 static inline f64_vec f64_broadcast(const double *p) { return vld1q_dup_f64(p); }
 static inline void f64_store(double *p, f64_vec v) { vst1q_f64(p, v); }
 static inline f64_vec f64_add(f64_vec a, f64_vec b) { return vaddq_f64(a, b); }
+static inline f64_vec f64_max(f64_vec a, f64_vec b) { return vbslq_f64(vcgtq_f64(a, b), a, b); }
+static inline f64_vec f64_min(f64_vec a, f64_vec b) { return vbslq_f64(vcltq_f64(a, b), a, b); }
 static inline f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec sum) { return vfmaq_f64(sum, a, b); }
 
 typedef uint32x4_t i32_vec;
@@ -39,6 +44,12 @@ static inline i32_vec i32_load(const uint32_t *p) { return vld1q_u32(p); }
 static inline i32_vec i32_broadcast(const uint32_t *p) { return vld1q_dup_u32(p); }
 static inline void i32_store(uint32_t *p, i32_vec v) { vst1q_u32(p, v); }
 static inline i32_vec i32_add(i32_vec a, i32_vec b) { return vaddq_u32(a, b); }
+static inline i32_vec i32_max(i32_vec a, i32_vec b) { /* signed */
+    return vreinterpretq_u32_s32(vmaxq_s32(vreinterpretq_s32_u32(a), vreinterpretq_s32_u32(b)));
+}
+static inline i32_vec i32_min(i32_vec a, i32_vec b) {
+    return vreinterpretq_u32_s32(vminq_s32(vreinterpretq_s32_u32(a), vreinterpretq_s32_u32(b)));
+}
 static inline i32_vec i32_fma(i32_vec a, i32_vec b, i32_vec sum) { return vmlaq_u32(sum, a, b); }
 
 static inline f32_vec f32_load_f16(const uint16_t *p) { return vcvt_f32_f16(vreinterpret_f16_u16(vld1_u16(p))); }

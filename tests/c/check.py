@@ -1,4 +1,4 @@
-"""Builds and runs the test of the C side: natively, under sanitizers, or cross-compiled for AArch64 under QEMU."""
+"""Builds and runs the tests of the C side: natively, under sanitizers, or cross-compiled for AArch64 under QEMU."""
 
 from __future__ import annotations
 
@@ -24,18 +24,23 @@ def check(variant: str, convolutions: int) -> str:
     compiler, runner = VARIANTS[variant]
     sources = glob.glob(os.path.join(ROOT, "src", "*.c")) + glob.glob(os.path.join(ROOT, "src", "kernels", "*.c"))
     with tempfile.TemporaryDirectory() as folder:
-        program = os.path.join(folder, "test_c")
-        test = os.path.join(ROOT, "tests", "c", "test_c.c")
-        subprocess.run([*compiler, *COMMON, test, *sources, "-o", program, "-lm"], check=True)
-        return subprocess.run(
-            [*runner, program, str(convolutions)], check=True, text=True, stdout=subprocess.PIPE
-        ).stdout
+        library = os.path.join(folder, "library.o")
+        subprocess.run([*compiler, *COMMON, "-r", "-nostdlib", *sources, "-o", library], check=True)
+        printed = ""
+        for test in sorted(glob.glob(os.path.join(ROOT, "tests", "c", "test_*.c"))):
+            program = os.path.join(folder, "test")
+            subprocess.run([*compiler, *COMMON, test, library, "-o", program, "-lm"], check=True)
+            command = [*runner, program, str(convolutions)]
+            printed += subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+        return printed
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("variant", choices=sorted(VARIANTS))
-    parser.add_argument("--convolutions", type=int, default=300, help="random convolutions for each instruction set")
+    parser.add_argument(
+        "--convolutions", type=int, default=300, help="random problems of each kind for each instruction set"
+    )
     arguments = parser.parse_args()
     try:
         print(check(arguments.variant, arguments.convolutions), end="")

@@ -1,0 +1,69 @@
+"""What follows the sums of a convolution: a bias for each channel, and an activation."""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from fastconv import _cpu
+from fastconv._arguments import cast, check_output
+from fastconv._threads import threads_for
+
+# Reading and writing an element takes about as long as so many multiply-adds.
+_WORK = 16
+
+
+class Extras(NamedTuple):
+    """What a call brings beside its tensors: packed filters to use and add to, a bias, and an activation."""
+
+    packings: dict[Any, Any] | None = None
+    bias: np.ndarray | None = None  # of the arithmetic type, contiguous
+    activation: str | None = None
+
+
+def extras_of(
+    packings: dict[Any, Any] | None, bias: Any, activation: Any, like: tuple[str, np.ndarray], channels: int
+) -> Extras | None:
+    """The extras of a call, checked; None if there are none.
+
+    `like` is the name and value of the operand whose dtype decides.
+    """
+    if packings is None and bias is None and activation is None:
+        return None
+    name, x = like
+    if activation is not None:
+        if not isinstance(activation, str) or activation not in _cpu.ACTIVATIONS:
+            raise ValueError(f"activation: {activation!r} is not one of {', '.join(map(repr, _cpu.ACTIVATIONS))}")
+        if x.dtype == np.int32 and activation not in ("relu", "relu6"):
+            raise TypeError(f"activation: {activation!r} needs a floating dtype, but {name} has dtype int32")
+    if bias is not None:
+        shape = np.shape(bias)
+        if shape != (channels,):
+            raise ValueError(f"bias: should have shape ({channels},), one for each output channel, but has {shape}")
+        bias = cast("bias", bias, name, x)
+        bias = np.ascontiguousarray(bias, np.float32 if x.dtype.itemsize == 2 else x.dtype)
+    return Extras(packings, bias, activation)
+
+
+def finish(array: np.ndarray, channels_first: bool, extras: Extras) -> None:
+    """The epilogue of a finished tensor, in place: C-contiguous, (..., C) or (..., C, H, W)."""
+    if array.size and (extras.bias is not None or extras.activation is not None):
+        columns = array.shape[-1]
+        if channels_first:
+            columns *= array.shape[-2]
+        threads = threads_for(_WORK * array.size)
+        _cpu.finish(array, array, columns, channels_first, array.dtype.name, extras.bias, extras.activation, threads)
+
+
+def activated(array: np.ndarray, activation: str, out: np.ndarray | None) -> np.ndarray:
+    """The activation of every element of an array of a dtype that convolutions take."""
+    source = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    if out is None:
+        out = np.empty(array.shape, source.dtype)
+    else:
+        check_output(out, array.shape, source.dtype, () if out is array else (array,))
+    if source.size:
+        threads = threads_for(_WORK * source.size)
+        _cpu.finish(source, out, source.size, False, source.dtype.name, None, activation, threads)
+    return out

@@ -1,0 +1,89 @@
+"""NumPy arrays and the planner's tuples as the C side takes them."""
+
+cimport numpy as cnp
+from libc.stdint cimport int64_t
+
+from fastconv._cpu cimport fc_dtype, fc_filters, fc_forward, fc_problem, fc_sum, fc_tensor
+
+
+cdef inline void merge_images(fc_forward *call) noexcept:
+    """Makes one row of all pixels, where those are evenly spaced."""
+    cdef fc_problem *p = &call.problem
+    if evenly_spaced(&call.x, p) and evenly_spaced(&call.y, p):
+        p.w = p.ow = p.n * p.h * p.w
+        p.n = p.h = p.oh = 1
+
+
+cdef inline bint evenly_spaced(const fc_tensor *x, const fc_problem *p) noexcept:
+    """Whether every pixel of the batch lies one stride_w after the one before."""
+    return (x.stride_h == p.w * x.stride_w or p.h == 1) and (x.stride_n == p.h * p.w * x.stride_w or p.n == 1)
+
+
+cdef inline fc_problem problem_of(values):
+    cdef fc_problem p
+    (p.n, p.h, p.w, p.c, p.kh, p.kw, p.f, p.oh, p.ow, p.stride_h, p.stride_w, p.dilation_h, p.dilation_w,
+     p.pad_top, p.pad_bottom, p.pad_left, p.pad_right, p.groups) = values
+    return p
+
+
+cdef inline fc_sum sum_of(values):
+    cdef fc_sum sum
+    (sum.folded, sum.runs, sum.run_length, sum.block_runs, sum.chunk) = values
+    return sum
+
+
+cdef inline int64_t images(cnp.ndarray x):
+    return cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) == 4 else 0
+
+
+cdef inline int check_shapes(
+    bint channels_first, const fc_problem *p, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y
+) except -1:
+    """Shapes were read when the plan was looked up; another thread may have changed them since."""
+    if not (
+        is_image(channels_first, x, p.n, p.h, p.w, p.c)
+        and is_image(channels_first, y, p.n, p.oh, p.ow, p.f)
+        and has_shape(w, p.kh, p.kw, p.c // p.groups, p.f)
+    ):
+        raise ValueError("input: an array changed its shape during the call")
+    return 0
+
+
+cdef inline bint is_image(bint channels_first, cnp.ndarray array, int64_t n, int64_t h, int64_t w, int64_t c):
+    return has_shape(array, n, c, h, w) if channels_first else has_shape(array, n, h, w, c)
+
+
+cdef inline bint has_shape(cnp.ndarray array, int64_t a, int64_t b, int64_t c, int64_t d):
+    cdef cnp.npy_intp *sizes = cnp.PyArray_DIMS(array)
+    return cnp.PyArray_NDIM(array) == 4 and sizes[0] == a and sizes[1] == b and sizes[2] == c and sizes[3] == d
+
+
+cdef inline fc_tensor tensor(cnp.ndarray array, fc_dtype dtype, bint channels_first, int64_t h, int64_t w, int64_t c):
+    """The array as C sees it; an axis of one cell has no stride of its own and gets a dense one."""
+    cdef fc_tensor seen
+    cdef cnp.npy_intp *steps = cnp.PyArray_STRIDES(array)
+    cdef int64_t size = cnp.PyArray_ITEMSIZE(array)
+    cdef int axis_h = 2 if channels_first else 1
+    cdef int axis_c = 1 if channels_first else 3
+    seen.data = cnp.PyArray_DATA(array)
+    seen.dtype = dtype
+    seen.stride_c = steps[axis_c] // size if c > 1 else 1
+    seen.stride_w = steps[axis_h + 1] // size if w > 1 else (c if seen.stride_c == 1 else 1)
+    seen.stride_h = steps[axis_h] // size if h > 1 else w * seen.stride_w
+    seen.stride_n = steps[0] // size if cnp.PyArray_DIM(array, 0) > 1 else h * seen.stride_h
+    return seen
+
+
+cdef inline fc_filters filters_of(cnp.ndarray array, int64_t group_width):
+    """The filters as C sees them, each group with this many output channels."""
+    cdef fc_filters seen
+    cdef cnp.npy_intp *sizes = cnp.PyArray_DIMS(array)
+    cdef cnp.npy_intp *steps = cnp.PyArray_STRIDES(array)
+    cdef int64_t size = cnp.PyArray_ITEMSIZE(array)
+    seen.data = cnp.PyArray_DATA(array)
+    seen.column = steps[3] // size if sizes[3] > 1 else 1
+    seen.depth = steps[2] // size if sizes[2] > 1 else sizes[3]
+    seen.w = steps[1] // size if sizes[1] > 1 else sizes[2] * seen.depth
+    seen.h = steps[0] // size if sizes[0] > 1 else sizes[1] * seen.w
+    seen.group = group_width * seen.column
+    return seen

@@ -1,0 +1,165 @@
+/* How a forward convolution is cut into tasks, for a number of threads and the sizes of the caches. */
+#include "split.h"
+#include "blocks.h"
+#include "depthwise.h"
+#include "pack.h"
+#include "tap_products.h"
+
+enum {
+    PIXELS = 448,       /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
+    FEWEST_PIXELS = 56, /* of a region that is split further only to keep threads busy */
+    TASKS = 4, /* a thread, for all to end together though one is interrupted; half, where each costs packing */
+
+    PACKED = 1 << 18,       /* bytes of filters packed at once: half of a small second-level cache */
+    MOST_PACKED = 1 << 21,  /* where one block takes more than PACKED; channels are split beyond */
+    TAP_ROWS = 8,           /* rows a filter row, of a region whose lanes hold taps: it reads kh - 1 more */
+    TAP_PRODUCTS = 1 << 15, /* most of its products of one row: 128 KB in float32 */
+    STRIP = 1 << 20,        /* bytes of a staged strip, where more than one pixel has to fit */
+    SUMS = 1 << 19,         /* bytes of sums in scratch */
+
+    VECTOR = 64,    /* bytes of the widest vector */
+    ALIASED = 2048, /* pixels this many bytes apart share two of the first cache's sets */
+};
+
+static int64_t share(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
+
+const fc_gemm *fc_arithmetic_of(const fc_forward *call) { return fc_arithmetic(call->kernels, call->x.dtype); }
+
+int64_t fc_panel_width(const fc_forward *call) { return 2 * fc_arithmetic_of(call)->lanes; }
+int64_t fc_panels(const fc_forward *call) {
+    return call->lanes != FC_CHANNELS ? 1 : fc_parts(call->problem.f / call->problem.groups, fc_panel_width(call));
+}
+
+/* Whether neighbouring pixels of x fall into the same sets of the first cache. */
+static int aliased(const fc_forward *call) {
+    const fc_problem *p = &call->problem;
+    const int64_t step = p->stride_w * call->x.stride_w * fc_dtype_size(call->x.dtype);
+    return p->c / p->groups > 1 && p->ow > 1 && step % ALIASED == 0;
+}
+
+/* Whether sums can be built up in y, block by block. Not where another thread writes the same pixels' other channels:
+ * the cache line that both share would travel between their cores at every block. */
+static int writable_in_place(const fc_forward *call) {
+    const fc_problem *p = &call->problem;
+    const int shared = call->channel_tasks > 1 && fc_block_count(&call->sum) > 1;
+    const fc_tensor *y = &call->y;
+    const int dense = y->stride_w == p->f && (y->stride_h == p->ow * p->f || p->oh == 1) &&
+                      (y->stride_n == p->oh * p->ow * p->f || p->n == 1) && (y->stride_c == 1 || p->f == 1);
+    if (call->lanes == FC_PIXELS) return p->f == 1 && dense;
+    if (call->lanes == FC_TAPS) return 0;
+    return !shared && !fc_is_half(y->dtype) && dense;
+}
+
+static int64_t strip_rows(const fc_forward *call) { return call->images > 1 ? 1 : call->problem.n; }
+
+/* Sizes of the largest region, and of the scratch it needs. */
+static void measure(fc_forward *call) {
+    const fc_problem *p = &call->problem;
+    const fc_sum *sum = &call->sum;
+    const int64_t size = fc_arithmetic_of(call)->size;
+    const int64_t rows = fc_parts(strip_rows(call) * p->oh, call->row_tasks);
+    const int64_t columns = fc_parts(p->ow, call->column_tasks);
+    const int64_t width =
+        call->lanes != FC_CHANNELS ? p->f : fc_parts(fc_panels(call), call->channel_tasks) * fc_panel_width(call);
+    const int64_t block = fc_block_terms(sum) * width * size;
+    call->pixels = rows * columns;
+    call->in_place = writable_in_place(call);
+    call->tasks = call->images * call->row_tasks * call->column_tasks * p->groups * call->channel_tasks;
+    call->strip_row_bytes = call->strip_bytes = 0;
+    if (!call->direct) fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
+    if (call->lanes == FC_PIXELS) call->strip_bytes += 2 * VECTOR; /* a row's last vectors reach past its end */
+    call->blocks_at_once = fc_least(fc_block_count(sum), PACKED / block + (PACKED < block));
+    call->table_bytes = fc_aligned(FC_TOGETHER * sum->block_runs * call->blocks_at_once * (int64_t)sizeof(void *));
+    call->packed_bytes =
+        fc_aligned(call->lanes == FC_PIXELS ? p->f * p->kh * p->kw * size : call->blocks_at_once * block);
+    if (call->lanes == FC_TAPS) call->packed_bytes = fc_tap_filters_size(call) + fc_tap_products_size(call, columns);
+    call->sums_bytes = call->in_place ? 0 : fc_aligned(call->pixels * fc_least(width, p->f / p->groups) * size);
+    call->scratch_bytes = FC_HEADER + fc_aligned(sum->chunk * size) + call->table_bytes + call->packed_bytes +
+                          call->strip_bytes + call->sums_bytes;
+}
+
+/* Halves the regions' rows or, where they are one row high, their columns; 0 if they are single pixels. */
+static int split_pixels(fc_forward *call) {
+    const int64_t rows = strip_rows(call) * call->problem.oh;
+    if (call->row_tasks < rows)
+        call->row_tasks = fc_least(2 * call->row_tasks, rows);
+    else if (call->column_tasks < call->problem.ow)
+        call->column_tasks = fc_least(2 * call->column_tasks, call->problem.ow);
+    else
+        return 0;
+    measure(call);
+    return 1;
+}
+
+void fc_forward_split(fc_forward *call, int threads) {
+    const fc_problem *p = &call->problem;
+    if (call->lanes == FC_DEPTHWISE) {
+        fc_depthwise_split(call, threads);
+        call->scratch_bytes += FC_HEADER;
+        return;
+    }
+    call->direct = fc_windows_in_place(call) && !aliased(call);
+    call->images = call->direct && call->lanes != FC_TAPS ? 1 : p->n;
+
+    const int64_t rows = strip_rows(call) * p->oh;
+    call->column_tasks = fc_parts(p->ow, PIXELS);
+    call->row_tasks = call->column_tasks > 1 ? rows : fc_parts(rows, PIXELS / p->ow);
+    if (call->lanes == FC_TAPS) {
+        call->column_tasks = fc_parts(p->ow, 1 + TAP_PRODUCTS / (p->kh * p->kw * p->f));
+        call->row_tasks = fc_parts(rows, TAP_ROWS * p->kh);
+    }
+    call->channel_tasks = 1;
+    measure(call);
+    while (call->packed_bytes > MOST_PACKED && call->channel_tasks < fc_panels(call)) {
+        call->channel_tasks = fc_least(2 * call->channel_tasks, fc_panels(call));
+        measure(call);
+    }
+    const int64_t most_sums = call->lanes == FC_TAPS ? STRIP : SUMS;
+    while ((call->strip_bytes > STRIP || call->sums_bytes > most_sums) && split_pixels(call)) continue;
+    if (threads == 1) return;
+
+    /* A panel costs its packing, 2.5 pixels' work, unless it is packed once for all regions; a tile its addresses and
+     * its cold inputs, about a tenth of a panel's work. Halving whichever loses less, until there are enough tasks. */
+    for (;;) {
+        const int64_t width = fc_parts(fc_panels(call), call->channel_tasks);
+        const int packed_once = call->blocks_at_once == fc_block_count(&call->sum);
+        if (call->tasks >= (packed_once ? TASKS : TASKS / 2) * threads) break;
+        const int wide = width > 1, tall = call->pixels >= 2 * FEWEST_PIXELS;
+        if (wide && !(tall && (packed_once || call->pixels > 25 * width))) {
+            call->channel_tasks = fc_least(2 * call->channel_tasks, fc_panels(call));
+            measure(call);
+        } else if (!tall || !split_pixels(call)) {
+            break;
+        }
+    }
+    /* A last round that keeps only some of the threads busy is lost time. */
+    for (int tries = 1; tries < threads && call->tasks % threads && call->row_tasks < rows; tries++) {
+        call->row_tasks++;
+        measure(call);
+    }
+}
+
+fc_region fc_locate(const fc_forward *call, int64_t task) {
+    const fc_problem *p = &call->problem;
+    const int64_t channel_task = task % call->channel_tasks;
+    task /= call->channel_tasks;
+    const int64_t group = task % p->groups;
+    task /= p->groups;
+    const int64_t column_task = task % call->column_tasks;
+    task /= call->column_tasks;
+    const int64_t row_task = task % call->row_tasks, image = task / call->row_tasks;
+
+    const int64_t rows = strip_rows(call) * p->oh, row = share(rows, call->row_tasks, row_task);
+    const int64_t column = share(p->ow, call->column_tasks, column_task);
+    const int64_t width = call->lanes == FC_CHANNELS ? fc_panel_width(call) : p->f / p->groups;
+    const int64_t channel = share(fc_panels(call), call->channel_tasks, channel_task) * width;
+    const int64_t end = share(fc_panels(call), call->channel_tasks, channel_task + 1) * width;
+    return (fc_region){.image = image,
+                       .row = row,
+                       .rows = share(rows, call->row_tasks, row_task + 1) - row,
+                       .column = column,
+                       .columns = share(p->ow, call->column_tasks, column_task + 1) - column,
+                       .group = group,
+                       .channel = channel,
+                       .channels = fc_least(end, p->f / p->groups) - channel};
+}

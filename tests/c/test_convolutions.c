@@ -1,0 +1,280 @@
+/* Whole convolutions and filter gradients on every instruction set that the CPU has, as tasks in any order.
+ *
+ * The argument is the number of random problems of each kind. Prints what it ran. */
+#include "support.h"
+
+static int64_t windows(int64_t size, int64_t taps, int64_t stride, int64_t dilation, int64_t pads) {
+    const int64_t rest = size + pads - (taps - 1) * dilation - 1;
+    return rest < 0 ? 0 : rest / stride + 1;
+}
+
+/* The planner's rule does not matter here, only that any legal one computes the convolution. */
+static fc_sum any_sum(const fc_problem *p) {
+    const int64_t depth = p->c / p->groups;
+    const int folded = depth < 16 && p->kw > 1;
+    fc_sum sum = {
+        .folded = folded, .runs = folded ? p->kh : p->kh * p->kw, .run_length = folded ? p->kw * depth : depth};
+    sum.block_runs = between(1, sum.runs);
+    sum.chunk = sum.block_runs == 1 ? between(1, sum.run_length) : sum.run_length;
+    return sum;
+}
+
+static double element(const buffer *b, fc_dtype dtype, int64_t index) {
+    if (dtype == FC_F64) return ((double *)b->data)[index];
+    if (dtype == FC_I32) return ((int32_t *)b->data)[index];
+    if (dtype == FC_F32) return ((float *)b->data)[index];
+    const uint16_t half = ((uint16_t *)b->data)[index];
+    return dtype == FC_F16 ? f16_value(half) : bf16_value(half);
+}
+
+static void fill_dtype(buffer *b, fc_dtype dtype, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        const int value = (int)between(-8, 8); /* small integers: every sum is exact in every type */
+        if (dtype == FC_F64) ((double *)b->data)[i] = value;
+        if (dtype == FC_I32) ((int32_t *)b->data)[i] = value;
+        if (dtype == FC_F32) ((float *)b->data)[i] = (float)value;
+        if (fc_is_half(dtype))
+            ((uint16_t *)b->data)[i] = dtype == FC_F16 ? f16_round((float)value / 8) : bf16_round((float)value / 8);
+    }
+}
+
+static fc_tensor tensor_of(void *data, fc_dtype dtype, int64_t h, int64_t w, int64_t c, int first) {
+    if (first) return (fc_tensor){data, dtype, c * h * w, w, 1, h * w};
+    return (fc_tensor){data, dtype, h * w * c, w * c, c, 1};
+}
+
+/* Filters as backprop-input reads them in half of the cases: rotated, with their two depths exchanged. */
+static fc_filters any_filters(const buffer *w, fc_dtype dtype, const fc_problem *p) {
+    const int64_t depth = p->c / p->groups, width = p->f / p->groups;
+    if (between(0, 1)) return (fc_filters){w->data, width, p->kw * depth * p->f, depth * p->f, p->f, 1};
+    const int64_t tap = width * p->c, last = (p->kh * p->kw - 1) * tap;
+    return (fc_filters){w->data + last * fc_dtype_size(dtype), depth, -p->kw * tap, -tap, 1, p->c};
+}
+
+static double rounded(fc_dtype dtype, double sum) {
+    if (dtype == FC_F16) return f16_value(f16_round((float)sum));
+    return dtype == FC_BF16 ? bf16_value(bf16_round((float)sum)) : sum;
+}
+
+/* A small problem of any kind; 0 if it has no output. */
+static int any_problem(fc_problem *p, int depthwise) {
+    const int64_t any_groups = between(0, 2) ? 1 : between(1, 3);
+    const int64_t groups = depthwise ? between(1, 150) : any_groups;
+    const int64_t deep = depthwise ? 1 : between(0, 3) ? between(1, 20) : between(30, 200);
+    const int simple = between(0, 3) == 0;
+    *p = (fc_problem){.n = between(1, 3),
+                      .h = between(1, 12),
+                      .w = between(1, 40),
+                      .c = groups * deep,
+                      .kh = between(1, 4),
+                      .kw = between(1, 4),
+                      .f = groups * between(1, depthwise ? 3
+                                               : simple  ? 8
+                                                         : 40),
+                      .stride_h = simple ? 1 : between(1, 3),
+                      .stride_w = simple ? 1 : between(1, 3),
+                      .dilation_h = simple ? 1 : between(1, 3),
+                      .dilation_w = simple ? 1 : between(1, 3),
+                      .pad_top = between(-2, 4),
+                      .pad_bottom = between(0, 4),
+                      .pad_left = between(-2, 4),
+                      .pad_right = between(0, 4),
+                      .groups = groups};
+    p->oh = windows(p->h, p->kh, p->stride_h, p->dilation_h, p->pad_top + p->pad_bottom);
+    p->ow = windows(p->w, p->kw, p->stride_w, p->dilation_w, p->pad_left + p->pad_right);
+    return p->oh >= 1 && p->ow >= 1;
+}
+
+/* One random convolution, in tasks for several numbers of threads, against direct loops. */
+static int test_forward(const fc_kernels *kernels) {
+    const fc_dtype dtype = (fc_dtype)between(FC_F32, FC_BF16);
+    fc_forward call = {.kernels = kernels};
+    fc_problem *p = &call.problem;
+    if (!any_problem(p, between(0, 4) == 0)) return 0;
+    call.sum = any_sum(p);
+    const int dense = p->stride_w == 1 && p->dilation_w == 1 && !fc_is_half(dtype);
+    if (dense && p->c == 1 && p->f < 16 && call.sum.folded && between(0, 3)) call.lanes = FC_PIXELS;
+    if (dense && p->groups == 1 && p->f < 12 && p->stride_h == 1 && p->dilation_h == 1 && between(0, 3)) {
+        call.lanes = FC_TAPS;
+        call.sum = (fc_sum){0, 1, p->c, 1, between(1, p->c)};
+    }
+    if (p->groups == p->c) {
+        call.lanes = between(0, 3) ? FC_DEPTHWISE : FC_CHANNELS;
+        call.sum = (fc_sum){p->kw > 1, p->kh, p->kw, between(1, p->kh), p->kw};
+    }
+    if (call.lanes == FC_PIXELS) call.sum.chunk = call.sum.run_length;
+
+    const int64_t depth = p->c / p->groups, width = p->f / p->groups;
+    const int x_first = (int)between(0, 1), y_first = (int)between(0, 1);
+    const int64_t x_count = p->n * p->h * p->w * p->c, w_count = p->kh * p->kw * depth * p->f;
+    const int64_t gap_h = between(0, 3) ? 1 : 3, gap_w = between(0, 3) ? 1 : 2; /* as where y is a phase of more rows */
+    const int64_t y_count = p->n * p->oh * gap_h * p->ow * gap_w * p->f;
+    const size_t size = (size_t)fc_dtype_size(dtype);
+    buffer x = allocate((size_t)x_count * size), w = allocate((size_t)w_count * size);
+    buffer y = allocate((size_t)y_count * size), first_y = allocate((size_t)y_count * size);
+    fill_dtype(&x, dtype, x_count);
+    fill_dtype(&w, dtype, w_count);
+    call.x = tensor_of(x.data, dtype, p->h, p->w, p->c, x_first);
+    call.y = tensor_of(y.data, dtype, p->oh * gap_h, p->ow * gap_w, p->f, y_first);
+    call.y.stride_h *= gap_h;
+    call.y.stride_w *= gap_w;
+    call.w = any_filters(&w, dtype, p);
+    const size_t wide = (size_t)fc_arithmetic(kernels, dtype)->size;
+    buffer bias = allocate((size_t)p->f * wide), packed = {0};
+    fill_dtype(&bias, fc_is_half(dtype) ? FC_F32 : dtype, p->f);
+    if (between(0, 1)) call.epilogue = (fc_epilogue){bias.data, 0, FC_LINEAR};
+    call.epilogue.activation = (fc_activation)between(FC_LINEAR, FC_RELU6);
+    if (call.lanes == FC_CHANNELS && between(0, 1)) {
+        packed = allocate((size_t)fc_packed_size(&call));
+        fc_pack(&call, packed.data);
+        call.packed = packed.data;
+    }
+    for (int threads = 1; threads <= 9; threads += 4) {
+        memset(y.data, 0x77, y.size);
+        fc_forward_split(&call, threads);
+        unsigned char *scratch[2]; /* of two threads, which take the tasks as it happens */
+        for (int i = 0; i < 2; i++) {
+            scratch[i] = aligned_alloc(64, (size_t)(call.scratch_bytes + 63) / 64 * 64);
+            if (!scratch[i]) exit(2);
+            memset(scratch[i], 0x5a, (size_t)call.scratch_bytes);
+            fc_forward_begin(scratch[i]);
+        }
+        const int64_t start = between(0, call.tasks - 1);
+        for (int64_t t = 0; t < call.tasks; t++)
+            fc_forward_task(&call, (start + t) % call.tasks, scratch[between(0, 1)]);
+        free(scratch[0]);
+        free(scratch[1]);
+        if (threads == 1)
+            memcpy(first_y.data, y.data, y.size);
+        else if (memcmp(first_y.data, y.data, y.size))
+            fail("threads change the result", kernels->name, threads, call.tasks);
+    }
+    for (int64_t n = 0; n < p->n; n++)
+        for (int64_t oy = 0; oy < p->oh; oy++)
+            for (int64_t ox = 0; ox < p->ow; ox++)
+                for (int64_t f = 0; f < p->f; f++) {
+                    double sum = 0;
+                    for (int64_t i = 0; i < p->kh; i++)
+                        for (int64_t j = 0; j < p->kw; j++) {
+                            const int64_t iy = oy * p->stride_h - p->pad_top + i * p->dilation_h;
+                            const int64_t ix = ox * p->stride_w - p->pad_left + j * p->dilation_w;
+                            if (iy < 0 || iy >= p->h || ix < 0 || ix >= p->w) continue;
+                            for (int64_t c = 0; c < depth; c++) {
+                                const int64_t at = n * call.x.stride_n + iy * call.x.stride_h + ix * call.x.stride_w +
+                                                   (f / width * depth + c) * call.x.stride_c;
+                                const int64_t first = (const unsigned char *)call.w.data - w.data;
+                                const int64_t tap = first / (int64_t)size + i * call.w.h + j * call.w.w;
+                                sum +=
+                                    element(&x, dtype, at) * element(&w, dtype,
+                                                                     tap + f / width * call.w.group + c * call.w.depth +
+                                                                         f % width * call.w.column);
+                            }
+                        }
+                    if (call.epilogue.bias) sum += element(&bias, fc_is_half(dtype) ? FC_F32 : dtype, f);
+                    if (call.epilogue.activation != FC_LINEAR && sum < 0) sum = 0;
+                    if (call.epilogue.activation == FC_RELU6 && sum > 6) sum = 6;
+                    const int64_t at =
+                        n * call.y.stride_n + oy * call.y.stride_h + ox * call.y.stride_w + f * call.y.stride_c;
+                    if (element(&y, dtype, at) != rounded(dtype, sum)) fail("convolution", kernels->name, dtype, at);
+                    memset(y.data + (size_t)at * size, 0x77, size);
+                }
+    for (size_t i = 0; i < y.size; i++)
+        if (y.data[i] != 0x77) fail("a write between the outputs", kernels->name, dtype, (int64_t)i);
+    if (call.packed) release(packed, "packed guards", kernels->name);
+    release(bias, "bias guards", kernels->name);
+    release(x, "x guards", kernels->name);
+    release(w, "w guards", kernels->name);
+    release(y, "y guards", kernels->name);
+    release(first_y, "test", kernels->name);
+    return 1;
+}
+
+/* The filter gradient of one random convolution, in tasks for several numbers of threads, against direct loops. */
+static int test_backprop_filter(const fc_kernels *kernels) {
+    const fc_dtype dtype = (fc_dtype)between(FC_F32, FC_BF16);
+    const int depthwise = between(0, 2) == 0;
+    fc_backprop_filter call = {.forward.kernels = kernels};
+    if (!any_problem(&call.forward.problem, depthwise)) return 0;
+    const fc_problem *p = &call.forward.problem;
+    call.forward.lanes = depthwise ? FC_DEPTHWISE : FC_CHANNELS;
+    call.forward.sum = any_sum(p);
+    call.pixels = (fc_pixel_sum){between(1, p->oh), between(1, p->ow), 0};
+    if (call.pixels.rows > 1) call.pixels.columns = p->ow;
+    const int64_t blocks = p->n * ((p->oh - 1) / call.pixels.rows + 1) * ((p->ow - 1) / call.pixels.columns + 1);
+    call.pixels.slices = between(1, blocks < 9 ? blocks : 9);
+
+    const int64_t depth = p->c / p->groups, width = p->f / p->groups, w_count = p->kh * p->kw * depth * p->f;
+    const size_t size = (size_t)fc_dtype_size(dtype);
+    buffer x = allocate((size_t)(p->n * p->h * p->w * p->c) * size);
+    buffer y = allocate((size_t)(p->n * p->oh * p->ow * p->f) * size);
+    buffer w = allocate((size_t)w_count * size), first_w = allocate((size_t)w_count * size);
+    fill_dtype(&x, dtype, p->n * p->h * p->w * p->c);
+    fill_dtype(&y, dtype, p->n * p->oh * p->ow * p->f);
+    call.forward.x = tensor_of(x.data, dtype, p->h, p->w, p->c, (int)between(0, 1));
+    call.forward.y = tensor_of(y.data, dtype, p->oh, p->ow, p->f, (int)between(0, 1));
+    call.w = w.data;
+    for (int threads = 1; threads <= 9; threads += 4) {
+        memset(w.data, 0x77, w.size);
+        fc_backprop_filter_split(&call, threads);
+        unsigned char *scratch[2], *partial = aligned_alloc(64, (size_t)(call.partial_bytes + 64) / 64 * 64);
+        if (!partial) exit(2);
+        memset(partial, 0x5a, (size_t)call.partial_bytes);
+        for (int i = 0; i < 2; i++) {
+            scratch[i] = aligned_alloc(64, (size_t)(call.scratch_bytes + 63) / 64 * 64);
+            if (!scratch[i]) exit(2);
+            memset(scratch[i], 0x5a, (size_t)call.scratch_bytes);
+        }
+        const int64_t start = between(0, call.tasks - 1);
+        for (int64_t t = 0; t < call.tasks; t++)
+            fc_backprop_filter_task(&call, (start + t) % call.tasks, scratch[between(0, 1)], partial);
+        for (int64_t t = call.sums - 1; t >= 0; t--) fc_backprop_filter_sum(&call, t, partial);
+        free(scratch[0]);
+        free(scratch[1]);
+        free(partial);
+        if (threads == 1)
+            memcpy(first_w.data, w.data, w.size);
+        else if (memcmp(first_w.data, w.data, w.size))
+            fail("threads change the filter gradient", kernels->name, threads, call.tasks);
+    }
+    for (int64_t i = 0; i < p->kh; i++)
+        for (int64_t j = 0; j < p->kw; j++)
+            for (int64_t c = 0; c < depth; c++)
+                for (int64_t f = 0; f < p->f; f++) {
+                    double sum = 0;
+                    for (int64_t n = 0; n < p->n; n++)
+                        for (int64_t oy = 0; oy < p->oh; oy++)
+                            for (int64_t ox = 0; ox < p->ow; ox++) {
+                                const int64_t iy = oy * p->stride_h - p->pad_top + i * p->dilation_h;
+                                const int64_t ix = ox * p->stride_w - p->pad_left + j * p->dilation_w;
+                                if (iy < 0 || iy >= p->h || ix < 0 || ix >= p->w) continue;
+                                const fc_tensor *a = &call.forward.x, *b = &call.forward.y;
+                                sum += element(&x, dtype,
+                                               n * a->stride_n + iy * a->stride_h + ix * a->stride_w +
+                                                   (f / width * depth + c) * a->stride_c) *
+                                       element(&y, dtype,
+                                               n * b->stride_n + oy * b->stride_h + ox * b->stride_w + f * b->stride_c);
+                            }
+                    const int64_t at = ((i * p->kw + j) * depth + c) * p->f + f;
+                    if (element(&w, dtype, at) != rounded(dtype, sum))
+                        fail("filter gradient", kernels->name, dtype, at);
+                }
+    release(x, "x guards", kernels->name);
+    release(y, "y guards", kernels->name);
+    release(w, "w guards", kernels->name);
+    release(first_w, "test", kernels->name);
+    return 1;
+}
+
+int main(int argc, char **argv) {
+    const int problems = argc > 1 ? atoi(argv[1]) : 300;
+    for (int i = 0; i < fc_kernels_count(); i++) {
+        const fc_kernels *kernels = fc_kernels_built(i);
+        if (!fc_kernels_supported(i)) continue;
+        int forward = 0, gradients = 0;
+        for (int t = 0; t < problems; t++) forward += test_forward(kernels);
+        for (int t = 0; t < problems; t++) gradients += test_backprop_filter(kernels);
+        printf("%s (%s): %d convolutions, %d filter gradients\n", kernels->name, kernels->fused ? "fused" : "not fused",
+               forward, gradients);
+    }
+    return 0;
+}

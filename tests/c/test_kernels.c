@@ -1,0 +1,171 @@
+/* Every kernel of every instruction set that the CPU has, one by one. Prints what it ran. */
+#include "support.h"
+
+typedef enum kind { F32, F64, I32 } kind;
+static const char *const kind_names[] = {"f32", "f64", "i32"};
+
+static void fill(void *data, kind k, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        const double value = (double)between(-1000000, 1000000) / 300000;
+        if (k == F32) ((float *)data)[i] = (float)value;
+        if (k == F64) ((double *)data)[i] = value;
+        if (k == I32) ((uint32_t *)data)[i] = (uint32_t)next_random();
+    }
+}
+
+/* One multiply-add as the kernels do it. */
+static void multiply_add(kind k, int fused, const void *a, const void *b, void *sum) {
+    if (k == I32) *(uint32_t *)sum += *(const uint32_t *)a * *(const uint32_t *)b;
+    if (k == F32) {
+        const volatile float product = *(const float *)a * *(const float *)b;
+        *(float *)sum = fused ? fmaf(*(const float *)a, *(const float *)b, *(float *)sum) : product + *(float *)sum;
+    }
+    if (k == F64) {
+        const volatile double product = *(const double *)a * *(const double *)b;
+        *(double *)sum = fused ? fma(*(const double *)a, *(const double *)b, *(double *)sum) : product + *(double *)sum;
+    }
+}
+
+static void add(kind k, const void *block, void *sum) {
+    if (k == I32) *(uint32_t *)sum += *(const uint32_t *)block;
+    if (k == F32) *(float *)sum += *(const float *)block;
+    if (k == F64) *(double *)sum += *(const double *)block;
+}
+
+static const fc_gemm *gemm_of(const fc_kernels *kernels, kind k) {
+    return k == F32 ? &kernels->f32 : k == F64 ? &kernels->f64 : &kernels->i32;
+}
+
+/* One tile of every shape, against one sum at a time, bit for bit. */
+static int64_t test_gemm(const fc_kernels *kernels, kind k) {
+    const fc_gemm *gemm = gemm_of(kernels, k);
+    const size_t size = (size_t)gemm->size;
+    int64_t tiles = 0;
+    for (int rows = 1; rows <= gemm->rows; rows++)
+        for (int columns = 1; columns <= 2 * gemm->lanes; columns++, tiles++) {
+            const int vectors = columns > gemm->lanes ? 2 : 1, width = vectors * gemm->lanes;
+            const int64_t runs = between(1, 3), length = between(1, 19), accumulate = between(0, 1);
+            const int64_t stride = columns + between(0, 3), gap = between(0, 2), step = between(1, 3);
+            const size_t sums_count = (size_t)((rows - 1) * stride + columns);
+            buffer x[3 * 16], filters = allocate((size_t)(runs * (length + gap) - gap) * (size_t)width * size);
+            buffer sums = allocate(sums_count * size), expected = allocate(sums_count * size);
+            const void *table[3 * 16];
+            for (int64_t i = 0; i < runs * rows; i++) {
+                x[i] = allocate((size_t)((length - 1) * step + 1) * size);
+                fill(x[i].data, k, (length - 1) * step + 1);
+                table[i] = x[i].data;
+            }
+            fill(filters.data, k, (runs * (length + gap) - gap) * width);
+            fill(sums.data, k, (int64_t)sums_count);
+            memcpy(expected.data, sums.data, sums_count * size);
+            for (int m = 0; m < rows; m++)
+                for (int f = 0; f < columns; f++) {
+                    unsigned char sum[8] __attribute__((aligned(8))) = {0};
+                    for (int64_t r = 0; r < runs; r++)
+                        for (int64_t t = 0; t < length; t++)
+                            multiply_add(k, kernels->fused, x[r * rows + m].data + (size_t)(t * step) * size,
+                                         filters.data + (size_t)((r * (length + gap) + t) * width + f) * size, sum);
+                    unsigned char *at = expected.data + (size_t)(m * stride + f) * size;
+                    if (accumulate) add(k, at, sum);
+                    memcpy(at, sum, size);
+                }
+            const fc_tile tile = {.runs = table,
+                                  .run_count = runs,
+                                  .run_length = length,
+                                  .step = step,
+                                  .filters = filters.data,
+                                  .filters_stride = width,
+                                  .filters_jump = (length + gap) * width,
+                                  .sums = sums.data,
+                                  .sums_stride = stride,
+                                  .columns = columns,
+                                  .accumulate = (int)accumulate,
+                                  .ahead = (const char *)filters.data};
+            (vectors == 2 ? gemm->tile2 : gemm->tile1)[rows - 1](&tile);
+            if (memcmp(sums.data, expected.data, sums_count * size)) fail(kind_names[k], kernels->name, rows, columns);
+            for (int64_t i = 0; i < runs * rows; i++) release(x[i], "input guards", kernels->name);
+            release(filters, "filter guards", kernels->name);
+            release(sums, "sum guards", kernels->name);
+            release(expected, "test", kernels->name);
+        }
+    return tiles;
+}
+
+static int64_t test_pack(const fc_kernels *kernels, fc_dtype dtype) {
+    const fc_gemm *gemm = fc_arithmetic(kernels, dtype);
+    const size_t stored = (size_t)fc_dtype_size(dtype), size = (size_t)gemm->size;
+    for (int columns = 1; columns <= 2 * gemm->lanes; columns++) {
+        const int width = columns > gemm->lanes ? 2 * gemm->lanes : gemm->lanes;
+        const int64_t terms = columns % 5 ? between(1, 20) : between(60, 90), layout = between(0, 2);
+        const int64_t column = layout == 0 ? 1 : layout == 1 ? terms + between(0, 5) : 2;
+        const int64_t row = layout == 0 ? columns + between(0, 5) : layout == 1 ? 1 : column * columns;
+        buffer from = allocate((size_t)((terms - 1) * row + (columns - 1) * column + 1) * stored);
+        buffer to = allocate((size_t)(terms * width) * size);
+        for (size_t i = 0; i < from.size; i++) from.data[i] = (unsigned char)(next_random() & 0x3f);
+        fc_pack_panel(kernels, dtype, from.data, row, column, terms, columns, width, to.data);
+        for (int64_t t = 0; t < terms; t++)
+            for (int f = 0; f < width; f++) {
+                unsigned char want[8] __attribute__((aligned(8))) = {0};
+                const unsigned char *at = from.data + (size_t)(t * row + f * column) * stored;
+                if (f < columns && fc_is_half(dtype)) {
+                    uint16_t half;
+                    memcpy(&half, at, 2);
+                    const float value = dtype == FC_F16 ? f16_value(half) : bf16_value(half);
+                    memcpy(want, &value, 4);
+                } else if (f < columns) {
+                    memcpy(want, at, size);
+                }
+                if (memcmp(want, to.data + (size_t)(t * width + f) * size, size)) fail("pack", kernels->name, t, f);
+            }
+        release(from, "pack input guards", kernels->name);
+        release(to, "pack guards", kernels->name);
+    }
+    return 2 * gemm->lanes;
+}
+
+/* Both conversions agree with the scalar ones: all 65536 halves, and floats around every rounding boundary. */
+static int64_t test_convert(const fc_kernels *kernels) {
+    enum { MANY = 65536 + 7 };
+    buffer half = allocate(MANY * 2), wide = allocate(MANY * 4), back = allocate(MANY * 2);
+    for (int bf16 = 0; bf16 < 2; bf16++) {
+        for (int i = 0; i < MANY; i++) ((uint16_t *)half.data)[i] = (uint16_t)i;
+        (bf16 ? kernels->bf16_to_f32 : kernels->f16_to_f32)(half.data, wide.data, MANY);
+        for (int i = 0; i < MANY; i++) {
+            const float want = bf16 ? bf16_value((uint16_t)i) : f16_value((uint16_t)i);
+            if (memcmp(&want, wide.data + 4 * i, 4)) fail("widening a half", kernels->name, i, bf16);
+        }
+        for (int round = 0; round < 24; round++) {
+            for (int i = 0; i < MANY; i++) { /* near a half or halfway between two, or anything */
+                uint32_t bits = fc_bits_of_float(((float *)wide.data)[i]);
+                bits += round < 12 ? (uint32_t)between(-3, 3) << (round % 3 ? 0 : 12) : (uint32_t)next_random();
+                ((float *)wide.data)[i] = fc_float_of_bits(bits);
+            }
+            (bf16 ? kernels->f32_to_bf16 : kernels->f32_to_f16)(wide.data, back.data, MANY);
+            for (int i = 0; i < MANY; i++) {
+                const float value = ((float *)wide.data)[i];
+                const uint16_t want = bf16 ? bf16_round(value) : f16_round(value);
+                const uint16_t got = ((uint16_t *)back.data)[i];
+                if (want != got && value == value) fail("narrowing a float", kernels->name, want, got);
+                if (value != value && (got & 0x7fff) <= (bf16 ? 0x7f80 : 0x7c00)) fail("a NaN", kernels->name, i, got);
+            }
+        }
+    }
+    release(half, "half guards", kernels->name);
+    release(wide, "float guards", kernels->name);
+    release(back, "narrow guards", kernels->name);
+    return 2 * 25 * (int64_t)MANY;
+}
+
+int main(void) {
+    for (int i = 0; i < fc_kernels_count(); i++) {
+        const fc_kernels *kernels = fc_kernels_built(i);
+        if (!fc_kernels_supported(i)) continue;
+        int64_t tiles = 0, panels = 0;
+        for (kind k = F32; k <= I32; k++) tiles += test_gemm(kernels, k);
+        for (fc_dtype d = FC_F32; d <= FC_BF16; d++) panels += test_pack(kernels, d);
+        const int64_t conversions = test_convert(kernels);
+        printf("%s (%s): %lld tiles, %lld panels, %lld conversions\n", kernels->name,
+               kernels->fused ? "fused" : "not fused", (long long)tiles, (long long)panels, (long long)conversions);
+    }
+    return 0;
+}
