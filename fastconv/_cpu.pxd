@@ -83,6 +83,22 @@ cdef extern from "epilogue.h" nogil:
     void fc_finishing_split(fc_finishing *call)
     void fc_finishing_task(const fc_finishing *call, int64_t task)
 
+cdef extern from "pool.h" nogil:
+    ctypedef struct fc_pool:
+        const fc_kernels *kernels
+        int average, gradient
+        int64_t n, h, w, c, oh, ow
+        int64_t kh, kw, stride_h, stride_w, pad_top, pad_left
+        fc_tensor x
+        void *y
+        const void *dy
+        void *dx
+        fc_dtype dtype
+        int64_t tasks
+
+    void fc_pool_split(fc_pool *call, int threads)
+    void fc_pool_task(const fc_pool *call, int64_t task)
+
 cdef extern from "backprop_filter.h" nogil:
     ctypedef struct fc_pixel_sum:
         int64_t rows, columns, slices

@@ -6,6 +6,7 @@ from fastconv._epilogue import Extras
 from fastconv._phases import Phase
 from fastconv._problem import ConvProblem
 from fastconv._summation import PixelSum, Summation
+from fastconv.nn._windows import Windows
 
 def use_instruction_set(wanted: str) -> None: ...
 def instruction_sets() -> dict[str, bool]: ...
@@ -21,6 +22,16 @@ def finish(
     dtype: str,
     bias: np.ndarray | None,
     activation: str | None,
+    threads: int,
+) -> None: ...
+def pool(
+    average: bool,
+    x: np.ndarray | None,
+    y: np.ndarray | None,
+    dy: np.ndarray | None,
+    dx: np.ndarray | None,
+    shape: tuple[int, ...],
+    windows: Windows,
     threads: int,
 ) -> None: ...
 

@@ -180,6 +180,43 @@ def finish(
                 fc_finishing_task(&call, task)
 
 
+def pool(bint average, x, y, dy, dx, shape, windows, int threads):
+    """Pools NHWC images x into y; or, from x and dy, or dy alone where `average`, adds up the gradient dx.
+
+    All but x are C-contiguous, x has its channels side by side; all are of one dtype, float32 or float64. `shape` is
+    that of x, `windows` the planner's.
+    """
+    cdef fc_pool call
+    cdef int64_t task
+    cdef cnp.ndarray result = y if dy is None else dy
+    memset(&call, 0, sizeof(call))
+    call.kernels = chosen
+    call.dtype = FC_F32 if cnp.PyArray_TYPE(result) == cnp.NPY_FLOAT32 else FC_F64
+    call.average = average
+    call.gradient = dy is not None
+    (call.n, call.h, call.w, call.c) = shape
+    (call.kh, call.kw) = windows.size
+    (call.stride_h, call.stride_w) = windows.stride
+    (call.oh, call.ow) = windows.out
+    (call.pad_top, call.pad_left) = windows.before
+    if x is not None:
+        call.x = tensor(<cnp.ndarray>x, call.dtype, False, call.h, call.w, call.c)
+    if dy is None:
+        call.y = cnp.PyArray_DATA(<cnp.ndarray>y)
+    else:
+        call.dy = cnp.PyArray_DATA(<cnp.ndarray>dy)
+        call.dx = cnp.PyArray_DATA(<cnp.ndarray>dx)
+    fc_pool_split(&call, threads)
+    threads = <int>min(<int64_t>threads, call.tasks)
+    with nogil:
+        if threads == 1:  # not a team of one, which may hang in a forked child
+            for task in range(call.tasks):
+                fc_pool_task(&call, task)
+        else:
+            for task in prange(call.tasks, num_threads=threads, schedule="dynamic", chunksize=1):
+                fc_pool_task(&call, task)
+
+
 @cython.final
 cdef class Forward:
     """A forward convolution of one problem, dtype and layout.

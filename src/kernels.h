@@ -85,6 +85,19 @@ typedef struct fc_epilogue {
 /* In place, for `rows` rows of `columns` elements, `stride` apart. */
 typedef void fc_finish_fn(const fc_epilogue *epilogue, void *elements, int64_t rows, int64_t columns, int64_t stride);
 
+/* One window of a pool, cut to the image; all steps count elements, channels lie side by side. */
+typedef struct fc_pool_window {
+    int average; /* else the largest */
+    const void *x;
+    void *y; /* of the pool; not used by its gradient */
+    int64_t rows, columns, channels;
+    int64_t x_row, x_column;
+    const void *dy; /* the gradient of the window's result, */
+    void *dx;       /* and that of its cells, to which it is added */
+    int64_t dx_row, dx_column;
+} fc_pool_window;
+typedef void fc_pool_fn(const fc_pool_window *window);
+
 /* The kernels of one arithmetic type. */
 typedef struct fc_gemm {
     int rows;                 /* most pixels in a tile */
@@ -98,6 +111,7 @@ typedef struct fc_gemm {
     fc_depthwise_fn *depthwise;
     fc_depthwise_gradient_fn *depthwise_gradient;
     fc_finish_fn *finish;
+    fc_pool_fn *pool, *pool_gradient; /* not of integers */
 } fc_gemm;
 
 typedef struct fc_kernels {

@@ -2,12 +2,13 @@
 
 import numpy as np
 import pytest
+from conftest import SUPPORTED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import DTYPES, random_array
 from test_invariants import bits
 
-from fastconv import nn
+from fastconv import _cpu, nn, options
 
 RNG = np.random.default_rng(0)
 
@@ -217,3 +218,51 @@ def test_any_arguments_of_a_pool_give_a_result_or_an_exception(x, ksize, strides
             pool(x, ksize, strides, padding, data_format)
         except (ValueError, TypeError, NotImplementedError, MemoryError) as error:
             assert str(error)
+
+
+POOLS = [
+    ((2, 13, 17, 40), 3, 2, "SAME"),
+    ((1, 8, 8, 3), (2, 3), (2, 1), "VALID"),
+    ((3, 6, 9, 70), 2, 3, "SAME"),
+]
+
+
+@pytest.mark.parametrize("dtype", ["float32", "float64", "float16", "bfloat16"])
+@pytest.mark.parametrize(("shape", "ksize", "strides", "padding"), POOLS)
+def test_bits_of_pools_are_the_same_for_any_threads_instruction_set_and_layout(shape, ksize, strides, padding, dtype):
+    rng = np.random.default_rng(0)
+    x = random_array(rng, shape, dtype)
+    dy = random_array(rng, nn.max_pool2d(x, ksize, strides, padding).shape, dtype)
+
+    def results(x, dy, layout):
+        geometry = (ksize, strides, padding, layout)
+        y = nn.max_pool2d(x, *geometry)
+        return [
+            y,
+            nn.avg_pool2d(x, *geometry),
+            nn.max_pool2d_grad(x, y, dy, *geometry),
+            nn.avg_pool2d_grad(x.shape, dy, *geometry),
+        ]
+
+    want = [array.tobytes() for array in results(x, dy, "NHWC")]
+    before = _cpu.instruction_set()
+    try:
+        for name in SUPPORTED:
+            _cpu.use_instruction_set(name)
+            for threads in (1, 2, 5):
+                with options(num_threads=threads):
+                    assert [array.tobytes() for array in results(x, dy, "NHWC")] == want
+    finally:
+        _cpu.use_instruction_set(before)
+    assert [array.tobytes() for array in results(np.asfortranarray(x), dy[:, ::-1][:, ::-1], "NHWC")] == want
+    first = results(x.transpose(0, 3, 1, 2), dy.transpose(0, 3, 1, 2), "NCHW")
+    assert [array.transpose(0, 2, 3, 1).tobytes() for array in first] == want
+
+
+def test_max_pool_keeps_nan_and_minus_infinity_in_their_windows(isa):
+    x = np.full((1, 4, 4, 20), -np.inf, np.float32)
+    x[0, 0, 1], x[0, 3, 3] = np.nan, 5
+    y = nn.max_pool2d(x, 2, 2, "VALID")[0, :, :, 7]
+    np.testing.assert_array_equal(y, [[np.nan, -np.inf], [-np.inf, 5]])
+    dx = nn.max_pool2d_grad(x, nn.max_pool2d(x, 2, 2, "VALID"), np.ones((1, 2, 2, 20)), 2, 2, "VALID")[0, :, :, 7]
+    np.testing.assert_array_equal(dx, [[0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])

@@ -1,4 +1,4 @@
-"""The windows of a pool: which cells each of them holds."""
+"""The windows of a pool: which cells each of them holds, and how the kernels are given them."""
 
 from __future__ import annotations
 
@@ -7,8 +7,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from fastconv import _cpu
 from fastconv._arguments import channels_first, explicit_padding, image_padding, spatial
 from fastconv._problem import Pair, output_size
+from fastconv._threads import threads_for
 
 
 class Windows(NamedTuple):
@@ -47,6 +49,11 @@ def _outputs(cell: int, out: int, stride: int, before: int, size: int) -> tuple[
 def as_images(windows: Windows, array: np.ndarray) -> np.ndarray:
     """The array seen as NHWC."""
     return array.transpose(0, 2, 3, 1) if windows.first else array
+
+
+def as_given(windows: Windows, images: np.ndarray) -> np.ndarray:
+    """NHWC images in the caller's layout, C-contiguous."""
+    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if windows.first else images
 
 
 def _extent(name: str, value: Any, first: bool) -> tuple[Pair, int]:
@@ -102,11 +109,44 @@ def result_shape(windows: Windows, shape: tuple[int, ...], channels: int) -> tup
     return (shape[0], channels, *windows.out) if windows.first else (shape[0], *windows.out, channels)
 
 
-def real_cells(windows: Windows, height: int, width: int) -> np.ndarray:
-    """The number of cells of each window that lie inside the image, shape (OH, OW)."""
-    counts: list[np.ndarray] = []
-    for axis, size in enumerate((height, width)):
-        start = np.arange(windows.out[axis]) * windows.stride[axis] - windows.before[axis]
-        counts.append(np.minimum(start + windows.size[axis], size) - np.maximum(start, 0))
-    number: np.ndarray = counts[0][:, None] * counts[1]
-    return number
+def in_c(x: np.ndarray) -> bool:
+    """Whether there are kernels for the dtype, and something to do."""
+    return x.dtype.kind not in "iu" and x.size > 0
+
+
+def arithmetic(dtype: np.dtype) -> Any:
+    return np.float64 if dtype == np.float64 else np.float32
+
+
+def _dense(images: np.ndarray, dtype: Any) -> np.ndarray:
+    """NHWC images of this dtype whose channels lie side by side."""
+    images = images.astype(dtype, copy=False)
+    steps = [stride % images.itemsize for stride in images.strides]
+    ready = images.flags.aligned and images.dtype.isnative and not any(steps)
+    if ready and (images.strides[3] == images.itemsize or images.shape[3] == 1):
+        return images
+    return np.ascontiguousarray(images, images.dtype.newbyteorder("="))
+
+
+def run_pool(windows: Windows, average: bool, images: np.ndarray, result: np.ndarray) -> None:
+    """The pool of NHWC images, into a result of any layout."""
+    wide = arithmetic(images.dtype)
+    x = _dense(images, wide)
+    y = result if result.dtype == wide and result.flags.c_contiguous else np.empty(result.shape, wide)
+    threads = threads_for(y.size * windows.size[0] * windows.size[1])
+    _cpu.pool(average, x, y, None, None, x.shape, windows, threads)
+    if y is not result:
+        result[...] = y
+
+
+def run_gradient(
+    windows: Windows, images: np.ndarray | None, gradient: np.ndarray, shape: tuple[int, ...], dtype: Any
+) -> np.ndarray:
+    """The gradient of NHWC images in the caller's layout: of their maximum or, without images, their mean."""
+    wide = arithmetic(dtype)
+    x = None if images is None else _dense(images, wide)
+    dy, dx = np.ascontiguousarray(gradient, wide), np.zeros(shape, wide)
+    if dy.size and dx.size:
+        threads = threads_for(dy.size * windows.size[0] * windows.size[1])
+        _cpu.pool(images is None, x, None, dy, dx, shape, windows, threads)
+    return as_given(windows, dx.astype(dtype, copy=False))

@@ -29,7 +29,8 @@ def input_gradient(
     activation: str | None = None,
 ) -> np.ndarray:
     """Backprop-input of three arguments that have the caller's names; the dtype is the filters' or the gradient's."""
-    w, dy = filters[1], gradient[1]
+    w: Any = filters[1]
+    dy: Any = gradient[1]
     packings = None
     if type(w) is PreparedFilters:
         w, packings = w.array, w.packings

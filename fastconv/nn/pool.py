@@ -1,4 +1,4 @@
-"""Pooling of 2-D images, and its gradients: one pass of NumPy over the images for each cell of the window."""
+"""Pooling of 2-D images, and its gradients."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_of, check_output, shape_of
-from fastconv.nn._windows import Windows, as_images, real_cells, result_shape, windows_of
+from fastconv.nn._windows import Windows, as_given, as_images, in_c, result_shape, run_gradient, run_pool, windows_of
 
 
 def _pooled(name: str, input: ArrayLike) -> np.ndarray:
@@ -93,6 +93,9 @@ def max_pool2d(
     if depth > 1:
         np.max(images.reshape(*images.shape[:3], -1, depth), axis=-1, out=result)
         return y
+    if in_c(x):
+        run_pool(windows, False, images, result)
+        return y
     result[...] = _lowest(x.dtype)
     for _, cells, (rows, columns) in windows.cells(images):
         part = result[:, rows, columns]
@@ -160,11 +163,8 @@ def avg_pool2d(
     windows, _ = windows_of("input", x.shape, ksize, strides, padding, data_format, False)
     images = as_images(windows, x)
     y = _output(out, result_shape(windows, x.shape, images.shape[3]), x.dtype, x, input)
-    wide = np.float64 if x.dtype == np.float64 else np.float32
-    total: Any = np.zeros((images.shape[0], *windows.out, images.shape[3]), wide)
-    for _, cells, (rows, columns) in windows.cells(images):
-        total[:, rows, columns] += cells
-    as_images(windows, y)[...] = total / real_cells(windows, *images.shape[1:3])[..., None].astype(wide)
+    if y.size:
+        run_pool(windows, True, images, as_images(windows, y))
     return y
 
 
@@ -328,10 +328,7 @@ def max_pool_with_argmax(
     place = place * c + np.arange(c)
     if include_batch_in_index:
         place += (np.arange(n) * (h * w * c))[:, None, None, None]
-    arrays = (best, place.astype(kind))
-    if windows.first:
-        return tuple(np.ascontiguousarray(a.transpose(0, 3, 1, 2)) for a in arrays)  # type: ignore[return-value]
-    return arrays
+    return as_given(windows, best), as_given(windows, place.astype(kind))
 
 
 def max_pool2d_grad(
@@ -390,18 +387,15 @@ def max_pool2d_grad(
     for label, shape in (("orig_output", np.shape(orig_output)), ("grad", dy.shape)):
         if shape != want:
             raise ValueError(f"{label}: has shape {shape}, but the result has shape {want} (orig_input {x.shape})")
+    values = as_images(windows, dy)
+    if in_c(x):
+        return run_gradient(windows, images, values, images.shape, x.dtype)
     _, place = _largest(windows, images)
     n, h, w, c = images.shape
     index = (np.arange(n)[:, None, None, None] * (h * w) + place) * c + np.arange(c)
-    values = as_images(windows, dy)
-    if x.dtype.kind in "iu":
-        total = np.zeros(n * h * w * c, x.dtype)
-        np.add.at(total, index.ravel(), values.astype(x.dtype).ravel())
-    else:
-        total = np.bincount(index.ravel(), values.ravel().astype(np.float64), minlength=n * h * w * c)
-    dx = np.empty(x.shape, x.dtype)
-    as_images(windows, dx)[...] = total.reshape(n, h, w, c)
-    return dx
+    total = np.zeros(n * h * w * c, x.dtype)
+    np.add.at(total, index.ravel(), values.astype(x.dtype).ravel())
+    return as_given(windows, total.reshape(n, h, w, c))
 
 
 def avg_pool2d_grad(
@@ -454,12 +448,7 @@ def avg_pool2d_grad(
     want = result_shape(windows, shape, shape[1 if windows.first else 3])
     if dy.shape != want:
         raise ValueError(f"grad: has shape {dy.shape}, but the result has shape {want} (orig_input_shape {shape})")
-    wide = np.float64 if dy.dtype == np.float64 else np.float32
-    dx = np.zeros(shape, dy.dtype)
-    images = as_images(windows, dx)
-    total = np.zeros(images.shape, wide)
-    shares = as_images(windows, dy) / real_cells(windows, *images.shape[1:3])[..., None].astype(wide)
-    for _, cells, (rows, columns) in windows.cells(total):
-        cells += shares[:, rows, columns]
-    images[...] = total
-    return dx
+    if dy.dtype.kind in "iu":
+        raise TypeError(f"grad: dtype {dy.dtype} is not a floating one; convert it with astype (shape {dy.shape})")
+    n, h, w, c = (shape[0], *shape[2:], shape[1]) if windows.first else shape
+    return run_gradient(windows, None, as_images(windows, dy), (n, h, w, c), dy.dtype)

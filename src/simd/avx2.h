@@ -25,6 +25,11 @@ static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm256_add_ps(a, b)
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */
 static inline f32_vec f32_max(f32_vec a, f32_vec b) { return _mm256_max_ps(a, b); }
 static inline f32_vec f32_min(f32_vec a, f32_vec b) { return _mm256_min_ps(a, b); }
+/* The same as max, but NaN where either is NaN. */
+static inline f32_vec f32_max_nan(f32_vec a, f32_vec b) {
+    return _mm256_blendv_ps(_mm256_max_ps(a, b), a, _mm256_cmp_ps(a, a, _CMP_UNORD_Q));
+}
+static inline f32_vec f32_div(f32_vec a, f32_vec b) { return _mm256_div_ps(a, b); }
 static inline f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) { return _mm256_fmadd_ps(a, b, sum); }
 
 /* Rows become columns, in place. */
@@ -56,6 +61,10 @@ static inline void f64_store_n(double *p, f64_vec v, int n) { _mm256_maskstore_p
 static inline f64_vec f64_add(f64_vec a, f64_vec b) { return _mm256_add_pd(a, b); }
 static inline f64_vec f64_max(f64_vec a, f64_vec b) { return _mm256_max_pd(a, b); }
 static inline f64_vec f64_min(f64_vec a, f64_vec b) { return _mm256_min_pd(a, b); }
+static inline f64_vec f64_max_nan(f64_vec a, f64_vec b) {
+    return _mm256_blendv_pd(_mm256_max_pd(a, b), a, _mm256_cmp_pd(a, a, _CMP_UNORD_Q));
+}
+static inline f64_vec f64_div(f64_vec a, f64_vec b) { return _mm256_div_pd(a, b); }
 static inline f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec sum) { return _mm256_fmadd_pd(a, b, sum); }
 
 typedef __m256i i32_vec;

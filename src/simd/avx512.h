@@ -20,6 +20,11 @@ static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm512_add_ps(a, b)
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */
 static inline f32_vec f32_max(f32_vec a, f32_vec b) { return _mm512_max_ps(a, b); }
 static inline f32_vec f32_min(f32_vec a, f32_vec b) { return _mm512_min_ps(a, b); }
+/* The same as max, but NaN where either is NaN. */
+static inline f32_vec f32_max_nan(f32_vec a, f32_vec b) {
+    return _mm512_mask_mov_ps(_mm512_max_ps(a, b), _mm512_cmp_ps_mask(a, a, _CMP_UNORD_Q), a);
+}
+static inline f32_vec f32_div(f32_vec a, f32_vec b) { return _mm512_div_ps(a, b); }
 static inline f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) { return _mm512_fmadd_ps(a, b, sum); }
 
 /* Rows become columns, in place. */
@@ -61,6 +66,10 @@ static inline void f64_store_n(double *p, f64_vec v, int n) { _mm512_mask_storeu
 static inline f64_vec f64_add(f64_vec a, f64_vec b) { return _mm512_add_pd(a, b); }
 static inline f64_vec f64_max(f64_vec a, f64_vec b) { return _mm512_max_pd(a, b); }
 static inline f64_vec f64_min(f64_vec a, f64_vec b) { return _mm512_min_pd(a, b); }
+static inline f64_vec f64_max_nan(f64_vec a, f64_vec b) {
+    return _mm512_mask_mov_pd(_mm512_max_pd(a, b), _mm512_cmp_pd_mask(a, a, _CMP_UNORD_Q), a);
+}
+static inline f64_vec f64_div(f64_vec a, f64_vec b) { return _mm512_div_pd(a, b); }
 static inline f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec sum) { return _mm512_fmadd_pd(a, b, sum); }
 
 typedef __m512i i32_vec;

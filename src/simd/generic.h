@@ -72,6 +72,17 @@ static FC_INLINE f64_vec f64_min(f64_vec a, f64_vec b) {
     for (int i = 0; i < 4; i++) b[i] = a[i] < b[i] ? a[i] : b[i];
     return b;
 }
+/* The same as max, but NaN where either is NaN. */
+static FC_INLINE f32_vec f32_max_nan(f32_vec a, f32_vec b) {
+    for (int i = 0; i < 8; i++) b[i] = a[i] > b[i] || a[i] != a[i] ? a[i] : b[i];
+    return b;
+}
+static FC_INLINE f64_vec f64_max_nan(f64_vec a, f64_vec b) {
+    for (int i = 0; i < 4; i++) b[i] = a[i] > b[i] || a[i] != a[i] ? a[i] : b[i];
+    return b;
+}
+static FC_INLINE f32_vec f32_div(f32_vec a, f32_vec b) { return a / b; }
+static FC_INLINE f64_vec f64_div(f64_vec a, f64_vec b) { return a / b; }
 static FC_INLINE i32_vec i32_max(i32_vec a, i32_vec b) { /* signed */
     for (int i = 0; i < 8; i++) b[i] = (int32_t)a[i] > (int32_t)b[i] ? a[i] : b[i];
     return b;

@@ -16,6 +16,9 @@ static inline f32_vec f32_add(f32_vec a, f32_vec b) { return vaddq_f32(a, b); }
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros, which vmaxq decides otherwise. */
 static inline f32_vec f32_max(f32_vec a, f32_vec b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 static inline f32_vec f32_min(f32_vec a, f32_vec b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
+/* The same as max, but NaN where either is NaN. */
+static inline f32_vec f32_max_nan(f32_vec a, f32_vec b) { return vbslq_f32(vceqq_f32(a, a), f32_max(a, b), a); }
+static inline f32_vec f32_div(f32_vec a, f32_vec b) { return vdivq_f32(a, b); }
 static inline f32_vec f32_fma(f32_vec a, f32_vec b, f32_vec sum) { return vfmaq_f32(sum, a, b); }
 
 /* Rows become columns, in place. */
@@ -36,6 +39,8 @@ static inline void f64_store(double *p, f64_vec v) { vst1q_f64(p, v); }
 static inline f64_vec f64_add(f64_vec a, f64_vec b) { return vaddq_f64(a, b); }
 static inline f64_vec f64_max(f64_vec a, f64_vec b) { return vbslq_f64(vcgtq_f64(a, b), a, b); }
 static inline f64_vec f64_min(f64_vec a, f64_vec b) { return vbslq_f64(vcltq_f64(a, b), a, b); }
+static inline f64_vec f64_max_nan(f64_vec a, f64_vec b) { return vbslq_f64(vceqq_f64(a, a), f64_max(a, b), a); }
+static inline f64_vec f64_div(f64_vec a, f64_vec b) { return vdivq_f64(a, b); }
 static inline f64_vec f64_fma(f64_vec a, f64_vec b, f64_vec sum) { return vfmaq_f64(sum, a, b); }
 
 typedef uint32x4_t i32_vec;

@@ -14,17 +14,17 @@
 enum { GUARD = 64 };
 
 static uint64_t state = 88172645463325252u;
-static uint64_t next_random(void) {
+static inline uint64_t next_random(void) {
     state ^= state << 13;
     state ^= state >> 7;
     state ^= state << 17;
     return state;
 }
-static int64_t between(int64_t low, int64_t high) {
+static inline int64_t between(int64_t low, int64_t high) {
     return low + (int64_t)(next_random() % (uint64_t)(high - low + 1));
 }
 
-static void fail(const char *what, const char *isa, int64_t a, int64_t b) {
+static inline void fail(const char *what, const char *isa, int64_t a, int64_t b) {
     printf("FAILED: %s on %s (%lld, %lld)\n", what, isa, (long long)a, (long long)b);
     exit(1);
 }
@@ -35,7 +35,7 @@ typedef struct buffer {
     size_t size;
 } buffer;
 
-static buffer allocate(size_t size) {
+static inline buffer allocate(size_t size) {
     buffer b = {.size = size};
 #ifdef __SANITIZE_ADDRESS__
     b.base = b.data = malloc(size ? size : 1);
@@ -48,11 +48,35 @@ static buffer allocate(size_t size) {
     return b;
 }
 
-static void release(buffer b, const char *what, const char *isa) {
+static inline void release(buffer b, const char *what, const char *isa) {
 #ifndef __SANITIZE_ADDRESS__
     for (int i = 0; i < GUARD; i++)
         if (b.base[i] != 0xa5 || b.data[b.size + (size_t)i] != 0xa5) fail(what, isa, i, (int64_t)b.size);
 #endif
     free(b.base);
     (void)what, (void)isa;
+}
+
+static inline double element(const buffer *b, fc_dtype dtype, int64_t index) {
+    if (dtype == FC_F64) return ((double *)b->data)[index];
+    if (dtype == FC_I32) return ((int32_t *)b->data)[index];
+    if (dtype == FC_F32) return ((float *)b->data)[index];
+    const uint16_t half = ((uint16_t *)b->data)[index];
+    return dtype == FC_F16 ? f16_value(half) : bf16_value(half);
+}
+
+static inline void fill_dtype(buffer *b, fc_dtype dtype, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        const int value = (int)between(-8, 8); /* small integers: every sum is exact in every type */
+        if (dtype == FC_F64) ((double *)b->data)[i] = value;
+        if (dtype == FC_I32) ((int32_t *)b->data)[i] = value;
+        if (dtype == FC_F32) ((float *)b->data)[i] = (float)value;
+        if (fc_is_half(dtype))
+            ((uint16_t *)b->data)[i] = dtype == FC_F16 ? f16_round((float)value / 8) : bf16_round((float)value / 8);
+    }
+}
+
+static inline double rounded(fc_dtype dtype, double sum) {
+    if (dtype == FC_F16) return f16_value(f16_round((float)sum));
+    return dtype == FC_BF16 ? bf16_value(bf16_round((float)sum)) : sum;
 }

@@ -19,25 +19,6 @@ static fc_sum any_sum(const fc_problem *p) {
     return sum;
 }
 
-static double element(const buffer *b, fc_dtype dtype, int64_t index) {
-    if (dtype == FC_F64) return ((double *)b->data)[index];
-    if (dtype == FC_I32) return ((int32_t *)b->data)[index];
-    if (dtype == FC_F32) return ((float *)b->data)[index];
-    const uint16_t half = ((uint16_t *)b->data)[index];
-    return dtype == FC_F16 ? f16_value(half) : bf16_value(half);
-}
-
-static void fill_dtype(buffer *b, fc_dtype dtype, int64_t count) {
-    for (int64_t i = 0; i < count; i++) {
-        const int value = (int)between(-8, 8); /* small integers: every sum is exact in every type */
-        if (dtype == FC_F64) ((double *)b->data)[i] = value;
-        if (dtype == FC_I32) ((int32_t *)b->data)[i] = value;
-        if (dtype == FC_F32) ((float *)b->data)[i] = (float)value;
-        if (fc_is_half(dtype))
-            ((uint16_t *)b->data)[i] = dtype == FC_F16 ? f16_round((float)value / 8) : bf16_round((float)value / 8);
-    }
-}
-
 static fc_tensor tensor_of(void *data, fc_dtype dtype, int64_t h, int64_t w, int64_t c, int first) {
     if (first) return (fc_tensor){data, dtype, c * h * w, w, 1, h * w};
     return (fc_tensor){data, dtype, h * w * c, w * c, c, 1};
@@ -49,11 +30,6 @@ static fc_filters any_filters(const buffer *w, fc_dtype dtype, const fc_problem 
     if (between(0, 1)) return (fc_filters){w->data, width, p->kw * depth * p->f, depth * p->f, p->f, 1};
     const int64_t tap = width * p->c, last = (p->kh * p->kw - 1) * tap;
     return (fc_filters){w->data + last * fc_dtype_size(dtype), depth, -p->kw * tap, -tap, 1, p->c};
-}
-
-static double rounded(fc_dtype dtype, double sum) {
-    if (dtype == FC_F16) return f16_value(f16_round((float)sum));
-    return dtype == FC_BF16 ? bf16_value(bf16_round((float)sum)) : sum;
 }
 
 /* A small problem of any kind; 0 if it has no output. */
