@@ -14,8 +14,10 @@ from setuptools.command.build_ext import build_ext
 FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # x86-64-v2 is what every wheel may assume; the kernels for more are chosen at run time. Contraction is off because the
 # bits of a sum follow from where its fused multiply-adds are written, and from nothing else. Addresses outside an image
-# are computed, though never read, and may wrap.
-FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fwrapv", "-fvisibility=hidden"]
+# are computed, though never read, and may wrap. Nobody reads errno or floating-point exceptions after a call; without
+# them, square roots and comparisons vectorize.
+FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fwrapv", "-fvisibility=hidden", "-fno-math-errno"]
+FLAGS.append("-fno-trapping-math")
 if sysconfig.get_platform().endswith("x86_64"):
     FLAGS.append("-march=x86-64-v2")
 LIMITED = [] if FREE_THREADED else [("Py_LIMITED_API", "0x030B0000")]
@@ -54,7 +56,7 @@ extension = Extension(
     "fastconv._cpu",
     ["fastconv/_cpu.pyx", *sorted(glob.glob("src/*.c") + glob.glob("src/kernels/*.c"))],
     include_dirs=["src", numpy.get_include()],
-    depends=glob.glob("fastconv/*.pxd")
+    depends=glob.glob("fastconv/*.px[di]")
     + glob.glob("src/**/*.h", recursive=True)
     + glob.glob("src/**/*.inc", recursive=True),
     define_macros=[

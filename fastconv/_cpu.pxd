@@ -99,6 +99,33 @@ cdef extern from "pool.h" nogil:
     void fc_pool_split(fc_pool *call, int threads)
     void fc_pool_task(const fc_pool *call, int64_t task)
 
+cdef extern from "elementwise.h" nogil:
+    ctypedef struct fc_normalization:
+        const void *x
+        const void *y
+        const void *dy
+        void *result
+        int64_t channels, radius
+        double bias, alpha, beta
+
+    void fc_normalize(
+        const fc_kernels *kernels,
+        fc_dtype dtype,
+        const fc_normalization *call,
+        int64_t first_pixel,
+        int64_t end_pixel,
+    )
+    void fc_gate(
+        const fc_kernels *kernels,
+        fc_dtype dtype,
+        const void *dy,
+        const void *x,
+        double limit,
+        int64_t first,
+        int64_t end,
+        void *dx,
+    )
+
 cdef extern from "backprop_filter.h" nogil:
     ctypedef struct fc_pixel_sum:
         int64_t rows, columns, slices

@@ -34,6 +34,18 @@ def pool(
     windows: Windows,
     threads: int,
 ) -> None: ...
+def normalize(
+    x: np.ndarray,
+    y: np.ndarray | None,
+    dy: np.ndarray | None,
+    result: np.ndarray,
+    radius: int,
+    bias: float,
+    alpha: float,
+    beta: float,
+    threads: int,
+) -> None: ...
+def gate(dy: np.ndarray, x: np.ndarray, limit: float, dx: np.ndarray, threads: int) -> None: ...
 
 ACTIVATIONS: dict[str, int]
 

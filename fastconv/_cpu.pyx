@@ -133,90 +133,6 @@ def behaved(input, filters):
     return bool(cnp.PyArray_ISBEHAVED_RO(x) and cnp.PyArray_ISBEHAVED_RO(w))
 
 
-def erf(values):
-    """The error function of every element, in float64."""
-    cdef cnp.ndarray result = numpy.array(values, dtype=numpy.float64, order="C")
-    cdef double *elements = <double *>cnp.PyArray_DATA(result)
-    cdef int64_t count = cnp.PyArray_SIZE(result)
-    cdef int64_t i
-    for i in range(count):
-        elements[i] = c_erf(elements[i])
-    return result
-
-
-def finish(
-    cnp.ndarray source,
-    cnp.ndarray result,
-    int64_t columns,
-    bint bias_of_rows,
-    str dtype,
-    bias,
-    activation,
-    int threads,
-):
-    """The source with its bias and activation, in rows of so many elements; both arrays are C-contiguous.
-
-    There is a bias for each column or, with `bias_of_rows`, for each row in turn. Both may be the same array.
-    """
-    cdef fc_finishing call
-    cdef int64_t task
-    call.kernels = chosen
-    call.dtype = DTYPES[dtype]
-    call.epilogue = epilogue_of(bias, activation)
-    call.epilogue.bias_of_rows = bias_of_rows
-    call.biases = 0 if bias is None else len(bias)
-    call.elements = cnp.PyArray_SIZE(result)
-    call.columns = columns
-    call.source = cnp.PyArray_DATA(source)
-    call.result = cnp.PyArray_DATA(result)
-    fc_finishing_split(&call)
-    threads = <int>min(<int64_t>threads, call.tasks)
-    with nogil:
-        if threads == 1:  # not a team of one, which may hang in a forked child
-            for task in range(call.tasks):
-                fc_finishing_task(&call, task)
-        else:
-            for task in prange(call.tasks, num_threads=threads, schedule="static"):
-                fc_finishing_task(&call, task)
-
-
-def pool(bint average, x, y, dy, dx, shape, windows, int threads):
-    """Pools NHWC images x into y; or, from x and dy, or dy alone where `average`, adds up the gradient dx.
-
-    All but x are C-contiguous, x has its channels side by side; all are of one dtype, float32 or float64. `shape` is
-    that of x, `windows` the planner's.
-    """
-    cdef fc_pool call
-    cdef int64_t task
-    cdef cnp.ndarray result = y if dy is None else dy
-    memset(&call, 0, sizeof(call))
-    call.kernels = chosen
-    call.dtype = FC_F32 if cnp.PyArray_TYPE(result) == cnp.NPY_FLOAT32 else FC_F64
-    call.average = average
-    call.gradient = dy is not None
-    (call.n, call.h, call.w, call.c) = shape
-    (call.kh, call.kw) = windows.size
-    (call.stride_h, call.stride_w) = windows.stride
-    (call.oh, call.ow) = windows.out
-    (call.pad_top, call.pad_left) = windows.before
-    if x is not None:
-        call.x = tensor(<cnp.ndarray>x, call.dtype, False, call.h, call.w, call.c)
-    if dy is None:
-        call.y = cnp.PyArray_DATA(<cnp.ndarray>y)
-    else:
-        call.dy = cnp.PyArray_DATA(<cnp.ndarray>dy)
-        call.dx = cnp.PyArray_DATA(<cnp.ndarray>dx)
-    fc_pool_split(&call, threads)
-    threads = <int>min(<int64_t>threads, call.tasks)
-    with nogil:
-        if threads == 1:  # not a team of one, which may hang in a forked child
-            for task in range(call.tasks):
-                fc_pool_task(&call, task)
-        else:
-            for task in prange(call.tasks, num_threads=threads, schedule="dynamic", chunksize=1):
-                fc_pool_task(&call, task)
-
-
 @cython.final
 cdef class Forward:
     """A forward convolution of one problem, dtype and layout.
@@ -396,6 +312,8 @@ cdef class BackpropFilter:
                     fc_backprop_filter_sum(&call, task, partial)
         fc_give_scratch(scratch)
 
+
+include "_layers.pxi"
 
 LANES = {"channels": FC_CHANNELS, "pixels": FC_PIXELS, "depthwise": FC_DEPTHWISE, "taps": FC_TAPS}
 ACTIVATIONS = {

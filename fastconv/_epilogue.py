@@ -67,3 +67,21 @@ def activated(array: np.ndarray, activation: str, out: np.ndarray | None) -> np.
         threads = threads_for(_WORK * source.size)
         _cpu.finish(source, out, source.size, False, source.dtype.name, None, activation, threads)
     return out
+
+
+def gated(gradient: np.ndarray, features: np.ndarray, limit: float, out: np.ndarray | None) -> np.ndarray:
+    """The gradient where features are above 0 and not limit or more (NaN: no limit), else 0; it may be `out`."""
+    if out is not None:
+        check_output(out, gradient.shape, gradient.dtype, (features,) if out is gradient else (gradient, features))
+    if gradient.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        result = np.where((features > 0) & ~(features >= limit), gradient, gradient.dtype.type(0))
+        if out is None:
+            return result
+        out[...] = result
+        return out
+    dy, x = np.ascontiguousarray(gradient), np.ascontiguousarray(features)
+    if out is None:
+        out = np.empty(dy.shape, dy.dtype)
+    if dy.size:
+        _cpu.gate(dy, x, limit, out, threads_for(_WORK * dy.size))
+    return out

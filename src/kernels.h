@@ -98,6 +98,18 @@ typedef struct fc_pool_window {
 } fc_pool_window;
 typedef void fc_pool_fn(const fc_pool_window *window);
 
+/* Local response normalisation of pixels of dense channels, or its gradient if there is a dy. */
+enum { FC_NORMALIZED = 256 /* channels at a time */, FC_NORMALIZATION_RADIUS = 64 /* at most */ };
+typedef struct fc_normalization {
+    const void *x, *y, *dy;
+    void *result;
+    int64_t channels, radius;
+    double bias, alpha, beta;
+} fc_normalization;
+typedef void fc_normalize_fn(const fc_normalization *call, int64_t first_pixel, int64_t end_pixel);
+
+typedef void fc_gate_fn(const void *dy, const void *x, double limit, int64_t count, void *dx);
+
 /* The kernels of one arithmetic type. */
 typedef struct fc_gemm {
     int rows;                 /* most pixels in a tile */
@@ -111,7 +123,10 @@ typedef struct fc_gemm {
     fc_depthwise_fn *depthwise;
     fc_depthwise_gradient_fn *depthwise_gradient;
     fc_finish_fn *finish;
-    fc_pool_fn *pool, *pool_gradient; /* not of integers */
+    /* not of integers: */
+    fc_pool_fn *pool, *pool_gradient;
+    fc_normalize_fn *normalize;
+    fc_gate_fn *gate; /* dy where x is above 0 and not limit or more, else 0 */
 } fc_gemm;
 
 typedef struct fc_kernels {

@@ -3,6 +3,7 @@
 #include "float_mode.h"
 #include "pack.h"
 #include "sizes.h"
+#include <string.h>
 
 enum {
     TASKS = 4,    /* a thread */
@@ -37,6 +38,11 @@ void fc_pool_task(const fc_pool *call, int64_t task) {
                         .x_column = x->stride_w,
                         .dx_row = call->w * call->c,
                         .dx_column = call->c};
+    /* Here rather than by the caller: fresh pages that are first read cost two faults, and threads whose pages lie side
+     * by side wait for one another. */
+    for (int64_t p = 0; call->gradient && p < call->h * call->w; p++)
+        memset((char *)call->dx + ((n * call->h * call->w + p) * call->c + channel) * size, 0,
+               (size_t)(t.channels * size));
     for (int64_t oy = share(call->oh, call->row_tasks, row_task); oy < share(call->oh, call->row_tasks, row_task + 1);
          oy++) {
         int64_t row, column;

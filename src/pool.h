@@ -13,7 +13,7 @@ typedef struct fc_pool {
     fc_tensor x;    /* of a floating type, channels side by side; not used by the gradient of an average */
     void *y;        /* the result, dense */
     const void *dy; /* or the result's gradient, dense, */
-    void *dx;       /* and the input's, dense and 0 */
+    void *dx;       /* and the input's, dense */
     fc_dtype dtype;
 
     int64_t row_tasks, channel_tasks, tasks; /* set by fc_pool_split */

@@ -145,8 +145,10 @@ def run_gradient(
     """The gradient of NHWC images in the caller's layout: of their maximum or, without images, their mean."""
     wide = arithmetic(dtype)
     x = None if images is None else _dense(images, wide)
-    dy, dx = np.ascontiguousarray(gradient, wide), np.zeros(shape, wide)
-    if dy.size and dx.size:
+    dy, dx = np.ascontiguousarray(gradient, wide), np.empty(shape, wide)
+    if not dy.size:
+        dx.fill(0)
+    elif dx.size:
         threads = threads_for(dy.size * windows.size[0] * windows.size[1])
         _cpu.pool(images is None, x, None, dy, dx, shape, windows, threads)
     return as_given(windows, dx.astype(dtype, copy=False))

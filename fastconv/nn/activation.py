@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastconv import _cpu
 from fastconv._arguments import DTYPES, array_of
-from fastconv._epilogue import activated
+from fastconv._epilogue import activated, gated
 from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
 
 
@@ -287,7 +287,9 @@ def softmax(logits: ArrayLike, axis: int = -1, name: str | None = None) -> np.nd
     return narrowed(array, powers / powers.sum(axis, keepdims=True))
 
 
-def relu_grad(gradients: ArrayLike, features: ArrayLike, name: str | None = None) -> np.ndarray:
+def relu_grad(
+    gradients: ArrayLike, features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None
+) -> np.ndarray:
     """The gradient of ``relu`` with respect to its argument.
 
     Parameters
@@ -298,6 +300,8 @@ def relu_grad(gradients: ArrayLike, features: ArrayLike, name: str | None = None
         The argument of ``relu``.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous: `gradients` itself, or apart from both.
 
     Returns
     -------
@@ -321,10 +325,12 @@ def relu_grad(gradients: ArrayLike, features: ArrayLike, name: str | None = None
     array([0., 5.], dtype=float32)
     """
     dy, x = same_shape(("gradients", "features"), gradients, features)
-    return np.where(x > 0, dy, dy.dtype.type(0))
+    return gated(dy, x, np.nan, out)
 
 
-def relu6_grad(gradients: ArrayLike, features: ArrayLike, name: str | None = None) -> np.ndarray:
+def relu6_grad(
+    gradients: ArrayLike, features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None
+) -> np.ndarray:
     """The gradient of ``relu6`` with respect to its argument.
 
     Parameters
@@ -335,6 +341,8 @@ def relu6_grad(gradients: ArrayLike, features: ArrayLike, name: str | None = Non
         The argument of ``relu6``.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous: `gradients` itself, or apart from both.
 
     Returns
     -------
@@ -358,7 +366,7 @@ def relu6_grad(gradients: ArrayLike, features: ArrayLike, name: str | None = Non
     array([0., 5., 0.], dtype=float32)
     """
     dy, x = same_shape(("gradients", "features"), gradients, features)
-    return np.where((x > 0) & (x < 6), dy, dy.dtype.type(0))
+    return gated(dy, x, 6, out)
 
 
 def leaky_relu_grad(

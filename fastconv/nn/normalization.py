@@ -7,8 +7,13 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastconv import _cpu
 from fastconv._arguments import array_of, channels_first, check_output
+from fastconv._threads import threads_for
 from fastconv.nn._elementwise import floating, narrowed, same_shape
+
+_MOST_RADIUS = 64  # that the kernel of local response normalization takes
+_WORK = 32  # multiply-adds that take as long as one of its elements
 
 
 def _channel_shape(name: str, array: np.ndarray, value: np.ndarray, first: bool) -> tuple[int, ...]:
@@ -250,9 +255,18 @@ def local_response_normalization(
     array = floating("input", input)
     if array.ndim < 1:
         raise ValueError("input: has no channels")
-    wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
-    scale = wide.dtype.type(bias) + wide.dtype.type(alpha) * _neighbours(wide * wide, _check_radius(depth_radius))
-    return narrowed(array, wide * scale ** wide.dtype.type(-beta))
+    kind: Any = np.float64 if array.dtype == np.float64 else np.float32
+    radius = _check_radius(depth_radius)
+    if array.size == 0:
+        return array.copy()
+    if radius <= _MOST_RADIUS:
+        x = np.ascontiguousarray(array, kind)
+        y = np.empty(x.shape, kind)
+        _cpu.normalize(x, None, None, y, radius, bias, alpha, beta, threads_for(_WORK * x.size))
+        return narrowed(array, y)
+    wide = array.astype(kind, copy=False)
+    scale = kind(bias) + kind(alpha) * _neighbours(wide * wide, radius)
+    return narrowed(array, wide * scale ** kind(-beta))
 
 
 def local_response_normalization_grad(
@@ -303,9 +317,15 @@ def local_response_normalization_grad(
     dy, x = same_shape(("input_grads", "input_image"), input_grads, input_image)
     dy, y = same_shape(("input_grads", "output_image"), dy, output_image)
     kind: Any = np.float64 if dy.dtype == np.float64 else np.float32
-    operands: list[Any] = [array.astype(kind, copy=False) for array in (dy, x, y)]
-    dy_, x_, y_ = operands
     radius = _check_radius(depth_radius)
+    if dy.size == 0:
+        return dy.copy()
+    operands: list[Any] = [np.ascontiguousarray(array, kind) for array in (dy, x, y)]
+    dy_, x_, y_ = operands
+    if radius <= _MOST_RADIUS:
+        dx = np.empty(dy.shape, kind)
+        _cpu.normalize(x_, y_, dy_, dx, radius, bias, alpha, beta, threads_for(2 * _WORK * dx.size))
+        return narrowed(dy, dx)
     scale = kind(bias) + kind(alpha) * _neighbours(x_ * x_, radius)
     others = _neighbours(dy_ * y_ / scale, radius)
     return narrowed(dy, dy_ * scale ** kind(-beta) - kind(2 * alpha * beta) * x_ * others)

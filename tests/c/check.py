@@ -11,7 +11,8 @@ import tempfile
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 WARNINGS = ["-Wall", "-Wextra", "-Wno-psabi", "-Werror"]
-COMMON = ["-std=gnu11", "-g", "-ffp-contract=off", "-I" + os.path.join(ROOT, "src"), *WARNINGS]
+MATH = ["-ffp-contract=off", "-fno-math-errno", "-fno-trapping-math"]
+COMMON = ["-std=gnu11", "-g", *MATH, "-I" + os.path.join(ROOT, "src"), *WARNINGS]
 VARIANTS = {
     "native": (["cc", "-O3"], []),
     "sanitize": (["gcc", "-O1", "-fsanitize=address,undefined", "-fno-sanitize-recover=all"], []),
