@@ -139,6 +139,19 @@ def _bind_filter(depthwise: bool) -> Callable[[ConvProblem, np.dtype, bool], Run
     return bind
 
 
+def _bind_pointwise_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+    """The images as one row of pixels, whose blocks need not end where an image does."""
+    pixels = problem.n * problem.h * problem.w
+    row = problem._replace(n=1, h=1, w=pixels, oh=1, ow=pixels)
+    whole = _cpu.BackpropFilter(row, summation(row), pixel_sum(row), False, dtype.name, False)
+
+    def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
+        x, dy = _images_last(x, channels_first), _images_last(dy, channels_first)
+        whole.run(x.reshape(1, 1, pixels, -1), dy.reshape(1, 1, pixels, -1), dw, threads, extras)
+
+    return run
+
+
 def _images_last(array: np.ndarray, channels_first: bool) -> np.ndarray:
     """The array seen as NHWC."""
     return array.transpose(0, 2, 3, 1) if channels_first else array
@@ -186,6 +199,7 @@ IMPLEMENTATIONS = {
     ),
     "backprop_filter": (
         Implementation("depthwise", _unless_depthwise, _bind_filter(depthwise=True)),
+        Implementation("pointwise", _unless_pointwise, _bind_pointwise_filter),
         Implementation("outer_products", _never, _bind_filter(depthwise=False)),
         Implementation("reference", _never, _bind_reference_filter),
     ),
