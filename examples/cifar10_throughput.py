@@ -1,6 +1,6 @@
 """How many images a second the classic CIFAR-10 network trains on, with fastconv and, where installed, with its peers.
 
-    pip install ".[demo]" && python examples/cifar10_throughput.py
+    pip install ".[examples]" && python examples/cifar10_throughput.py
 
 The network of TensorFlow's old CIFAR-10 tutorial on crops of 24x24x3, 128 at a time: convolution 5x5x64, max pool 3x3
 with stride 2, local response normalisation (LRN), convolution 5x5x64, LRN, max pool, dense layers of 384, 192 and 10,
