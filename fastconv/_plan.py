@@ -105,19 +105,19 @@ class _Call(NamedTuple):
     lanes: str = "channels"
 
 
-_CALLS: dict[str, Callable[[ConvProblem], _Call]] = {
-    "image_filter": lambda problem: _Call(summation(problem), lanes="pixels"),
-    "pointwise": lambda problem: _Call(summation(problem), one_row=True),
-    "depthwise": lambda problem: _Call(summation(problem), lanes="depthwise"),
+_CALLS: dict[str, Callable[[ConvProblem, bool], _Call]] = {
+    "image_filter": lambda problem, gradient: _Call(summation(problem, gradient), lanes="pixels"),
+    "pointwise": lambda problem, gradient: _Call(summation(problem, gradient), one_row=True),
+    "depthwise": lambda problem, gradient: _Call(summation(problem, gradient), lanes="depthwise"),
     # Each tap's channels are summed like those of a 1x1 filter.
-    "tap_products": lambda problem: _Call(summation(problem._replace(kh=1, kw=1)), lanes="taps"),
-    "implicit_gemm": lambda problem: _Call(summation(problem)),
+    "tap_products": lambda problem, gradient: _Call(summation(problem._replace(kh=1, kw=1), gradient), lanes="taps"),
+    "implicit_gemm": lambda problem, gradient: _Call(summation(problem, gradient)),
 }
 
 
 def _bind_forward(name: str) -> Callable[[ConvProblem, np.dtype, bool], Run]:
     def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
-        return _cpu.Forward(problem, dtype.name, channels_first, *_CALLS[name](problem)).run
+        return _cpu.Forward(problem, dtype.name, channels_first, *_CALLS[name](problem, False)).run
 
     return bind
 
@@ -127,7 +127,7 @@ def _bind_phases(problem: ConvProblem, dtype: np.dtype, channels_first: bool) ->
     calls = []
     for phase in found:
         name = choose("forward", phase.problem, dtype, Options())[0].name
-        calls.append((phase, *_CALLS[name](phase.problem)))
+        calls.append((phase, *_CALLS[name](phase.problem, True)))
     return _cpu.BackpropInput(problem, calls, complete, dtype.name, channels_first).run
 
 

@@ -18,9 +18,16 @@ SHORTEST_SPLIT = 16
 # Below this many channels the taps of one filter row are summed as one run: shorter runs waste the kernel's time.
 FOLD_BELOW = 16
 
-# Pixels of one block of a filter gradient. All blocks are cut into slices, which several threads can sum: as many as
-# there are pieces of SLICE_WORK multiply-adds, within SLICE_ELEMENTS sums in memory.
-BLOCK_PIXELS = 128
+# In backprop-input TensorFlow sums the output channels first, then the taps. Where there are few channels, blocks of
+# so many times as many, but not of fewer terms than GRADIENT_BLOCK_TERMS, are as accurate.
+GRADIENT_BLOCK_CHANNELS, GRADIENT_BLOCK_TERMS = 3, 32
+
+# Pixels of one block of a filter gradient. The error grows with blocks' length and with their number, so small images
+# take shorter ones; TensorFlow's errors there are as small as those of blocks of 32. Shorter blocks cost 5 % of the
+# speed for each halving. All blocks are cut into slices, which several threads can sum: as many as there are pieces of
+# SLICE_WORK multiply-adds, within SLICE_ELEMENTS sums in memory.
+BLOCK_PIXELS = ((512, 32), (8192, 64), (None, 128))  # pixels of all images, and of a block
+SHORTEST_BLOCK = 4
 SLICE_WORK = 1 << 22
 MOST_SLICES = 32
 SLICE_ELEMENTS = 1 << 18
@@ -44,12 +51,17 @@ class PixelSum(NamedTuple):
     slices: int
 
 
-def summation(problem: ConvProblem) -> Summation:
-    """The blocks of a sum: whole runs of about BLOCK_TERMS terms together, or equal pieces of one long run."""
+def summation(problem: ConvProblem, gradient: bool = False) -> Summation:
+    """The blocks of a sum: whole runs of about BLOCK_TERMS terms together, or equal pieces of one long run.
+
+    With `gradient`, of a phase of backprop-input.
+    """
     depth = problem.c // problem.groups
     folded = depth < FOLD_BELOW and problem.kw > 1
     runs, length = (problem.kh, problem.kw * depth) if folded else (problem.kh * problem.kw, depth)
     terms = POINTWISE_BLOCK_TERMS if problem.kh * problem.kw == 1 else BLOCK_TERMS
+    if gradient:
+        terms = min(terms, max(GRADIENT_BLOCK_TERMS, GRADIENT_BLOCK_CHANNELS * depth))
     longest = terms * 3 // 2
     if problem.c == 1 and runs * length > SHORTEST_SPLIT:
         longest = min(longest, -(-runs // 2) * length)
@@ -69,9 +81,12 @@ def _pieces(total: int, size: int) -> int:
 
 
 def pixel_sum(problem: ConvProblem) -> PixelSum:
-    """Blocks of about BLOCK_PIXELS pixels of one image, whole rows or pieces of one, and the number of slices."""
-    columns = _pieces(problem.ow, BLOCK_PIXELS)
-    rows = _pieces(problem.oh, max(1, BLOCK_PIXELS // columns))
+    """Blocks of pixels of one image, whole rows or pieces of one, and the number of slices."""
+    pixels = problem.n * problem.oh * problem.ow
+    longest = next(size for most, size in BLOCK_PIXELS if most is None or pixels < most)
+    longest = min(longest, max(SHORTEST_BLOCK, pixels // 3))
+    columns = _pieces(problem.ow, longest)
+    rows = _pieces(problem.oh, max(1, longest // columns))
     blocks = problem.n * -(-problem.oh // rows) * -(-problem.ow // columns)
     elements = problem.kh * problem.kw * problem.c // problem.groups * problem.f
     slices = min(blocks, problem.multiply_adds // SLICE_WORK, MOST_SLICES, SLICE_ELEMENTS // elements)
