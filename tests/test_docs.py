@@ -43,8 +43,9 @@ def test_docstring_examples(module):
 def test_readme_examples():
     blocks = re.findall(r"```python\n(.*?)```", (ROOT / "README.md").read_text(), re.S)
     assert blocks
+    names: dict = {}  # shared: later blocks go on with what earlier ones made
     for block in blocks:
-        exec(compile(block, "README.md", "exec"), {})
+        exec(compile(block, "README.md", "exec"), names)
 
 
 PUBLIC = [
