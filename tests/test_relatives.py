@@ -259,6 +259,32 @@ def test_bits_of_pools_are_the_same_for_any_threads_instruction_set_and_layout(s
     assert [array.transpose(0, 2, 3, 1).tobytes() for array in first] == want
 
 
+@pytest.mark.parametrize("dtype", ["float32", "float64"])
+def test_bits_of_normalization_and_relu_gradients_are_the_same_everywhere(dtype):
+    rng = np.random.default_rng(0)
+    x, dy = (random_array(rng, (3, 37, 40, 70), dtype) for _ in range(2))
+
+    def results():
+        y = nn.local_response_normalization(x, 4, alpha=0.1, beta=0.75)
+        return [
+            y.tobytes(),
+            nn.local_response_normalization_grad(dy, x, y, 4, alpha=0.1, beta=0.75).tobytes(),
+            nn.relu_grad(dy, x).tobytes(),
+            nn.relu6_grad(dy, x).tobytes(),
+        ]
+
+    want = results()
+    before = _cpu.instruction_set()
+    try:
+        for name in SUPPORTED:
+            _cpu.use_instruction_set(name)
+            for threads in (1, 2, 5):
+                with options(num_threads=threads):
+                    assert results() == want
+    finally:
+        _cpu.use_instruction_set(before)
+
+
 def test_max_pool_keeps_nan_and_minus_infinity_in_their_windows(isa):
     x = np.full((1, 4, 4, 20), -np.inf, np.float32)
     x[0, 0, 1], x[0, 3, 3] = np.nan, 5
