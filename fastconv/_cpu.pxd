@@ -18,6 +18,10 @@ cdef extern from "problem.h" nogil:
         int64_t runs, run_length
         int64_t block_runs, chunk
 
+    ctypedef struct fc_winograd:
+        int64_t rows, columns
+        int64_t block, part
+
     ctypedef enum fc_dtype:
         FC_F32, FC_F64, FC_I32, FC_F16, FC_BF16
 
@@ -49,23 +53,25 @@ cdef extern from "kernels.h" nogil:
 
 cdef extern from "forward.h" nogil:
     ctypedef enum fc_lanes:
-        FC_CHANNELS, FC_PIXELS, FC_DEPTHWISE, FC_TAPS
+        FC_CHANNELS, FC_PIXELS, FC_DEPTHWISE, FC_TAPS, FC_WINOGRAD
 
     ctypedef struct fc_forward:
         fc_problem problem
         fc_sum sum
+        fc_winograd winograd
         const fc_kernels *kernels
         fc_tensor x, y
         fc_filters w
         fc_lanes lanes
         fc_epilogue epilogue
         const void *packed
-        int64_t tasks
+        int64_t tasks, pack_tasks
         int64_t scratch_bytes
 
     void fc_forward_split(fc_forward *call, int threads)
     int64_t fc_packed_size(const fc_forward *call)
-    void fc_pack(const fc_forward *call, void *packed)
+    int64_t fc_pack_tasks(const fc_forward *call)
+    void fc_pack(const fc_forward *call, int64_t task, void *packed)
     void fc_forward_begin(void *scratch)
     void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch)
 

@@ -6,6 +6,7 @@ from fastconv._epilogue import Extras
 from fastconv._phases import Phase
 from fastconv._problem import ConvProblem
 from fastconv._summation import PixelSum, Summation
+from fastconv._winograd import Rung
 from fastconv.nn._windows import Windows
 
 def use_instruction_set(wanted: str) -> None: ...
@@ -59,6 +60,7 @@ class Forward:
         sum: Summation,
         one_row: bool,
         lanes: str,
+        rung: Rung | None,
     ) -> None: ...
     def run(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int, extras: Extras | None) -> None: ...
 
@@ -67,7 +69,7 @@ class BackpropInput:
     def __init__(
         self,
         problem: ConvProblem,
-        phases: list[tuple[Phase, Summation, bool, str]],
+        phases: list[tuple[Phase, Summation, bool, str, Rung | None]],
         complete: bool,
         dtype: str,
         channels_first: bool,

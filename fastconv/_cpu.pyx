@@ -65,7 +65,7 @@ cdef extern from * nogil:
     void fc_give_scratch(void *scratch)
 
 from fastconv._tensors cimport (
-    check_shapes, filters_of, images, merge_images, problem_of, sum_of, tensor
+    check_shapes, filters_of, images, merge_images, problem_of, sum_of, tensor, winograd_of
 )
 
 cdef const fc_kernels *chosen = NULL
@@ -139,18 +139,21 @@ cdef class Forward:
 
     `sum` is the planner's Summation. With `one_row`, for 1x1 filters, images whose pixels are evenly spaced are
     computed as one row of pixels: a plain matrix product. `lanes` tells what the lanes of a vector hold: "channels",
-    "pixels" (src/image_filter.c), "depthwise" channels (src/depthwise.c) or "taps" (src/tap_products.c).
+    "pixels" (src/image_filter.c), "depthwise" channels (src/depthwise.c), "taps" (src/tap_products.c) or, with the
+    planner's Rung, those of "winograd" (src/winograd.c).
     """
     cdef fc_problem problem
     cdef fc_sum sum
+    cdef fc_winograd winograd
     cdef fc_dtype dtype
     cdef bint channels_first
     cdef bint one_row
     cdef fc_lanes lanes
 
-    def __init__(self, problem, str dtype, bint channels_first, sum, bint one_row, str lanes):
+    def __init__(self, problem, str dtype, bint channels_first, sum, bint one_row, str lanes, rung):
         self.problem = problem_of(problem)
         self.sum = sum_of(sum)
+        self.winograd = winograd_of(rung)
         self.dtype = DTYPES[dtype]
         self.channels_first = channels_first
         self.one_row = one_row
@@ -168,6 +171,7 @@ cdef class Forward:
         p.n = images(x)
         check_shapes(self.channels_first, p, x, w, y)
         call.sum = self.sum
+        call.winograd = self.winograd
         call.kernels = chosen
         call.lanes = self.lanes
         call.x = tensor(x, self.dtype, self.channels_first, p.h, p.w, p.c)
@@ -177,7 +181,7 @@ cdef class Forward:
             merge_images(&call)
         if extras is not None:
             call.epilogue = epilogue_of(extras.bias, extras.activation)
-            use_packed(&call, extras.packings, None)
+            use_packed(&call, extras.packings, None, threads)
         share_out(&call, 1, threads)
 
 
@@ -185,7 +189,7 @@ cdef class Forward:
 cdef class BackpropInput:
     """The gradient of a convolution's input, for one problem, dtype and layout.
 
-    `phases` holds for each of the planner's phases the Phase, its Summation, and one_row and lanes as in Forward.
+    `phases` holds for each of the planner's phases the Phase, its Summation, and one_row, lanes and rung as in Forward.
     Cells that belong to no phase become zero; there are none where `complete`.
     """
     cdef fc_problem problem
@@ -227,12 +231,13 @@ cdef class BackpropInput:
             raise MemoryError(f"no memory for {count} phases")
         try:
             for index in range(count):
-                phase, sum, one_row, lanes = self.phases[index]
+                phase, sum, one_row, lanes, rung = self.phases[index]
                 problem, row, column, tap_row, tap_column, tap_step_h, tap_step_w = phase
                 call = &calls[index]
                 call.problem = problem_of(problem)
                 call.problem.n = p.n
                 call.sum = sum_of(sum)
+                call.winograd = winograd_of(rung)
                 call.kernels = chosen
                 call.lanes = LANES[lanes]
                 call.x = y
@@ -253,7 +258,8 @@ cdef class BackpropInput:
                     merge_images(call)
                 if extras is not None:
                     call.epilogue = epilogue_of(extras.bias, extras.activation)
-                    use_packed(call, extras.packings, (tap_row, tap_column, tap_step_h, tap_step_w))
+                    view = (tap_row, tap_column, tap_step_h, tap_step_w)
+                    use_packed(call, extras.packings, view, threads)
             share_out(calls, count, threads)
         finally:
             free(calls)
@@ -315,7 +321,13 @@ cdef class BackpropFilter:
 
 include "_layers.pxi"
 
-LANES = {"channels": FC_CHANNELS, "pixels": FC_PIXELS, "depthwise": FC_DEPTHWISE, "taps": FC_TAPS}
+LANES = {
+    "channels": FC_CHANNELS,
+    "pixels": FC_PIXELS,
+    "depthwise": FC_DEPTHWISE,
+    "taps": FC_TAPS,
+    "winograd": FC_WINOGRAD,
+}
 ACTIVATIONS = {
     "relu": FC_RELU,
     "relu6": FC_RELU6,
@@ -339,16 +351,25 @@ cdef int share_out(fc_forward *calls, int count, int threads) except -1:
     """Runs the tasks of these calls on so many threads, or as many as there are tasks."""
     cdef int64_t tasks = 0
     cdef int64_t each = 0
+    cdef int64_t packed = 0
     cdef int64_t task
     cdef int index
     for index in range(count):
         fc_forward_split(&calls[index], threads)
         tasks += calls[index].tasks
         each = max(each, calls[index].scratch_bytes)
+        if calls[index].pack_tasks:
+            packed += fc_packed_size(&calls[index])
     threads = <int>min(<int64_t>threads, tasks)
-    cdef char *scratch = take_scratch(threads * each)
+    each = (each + 63) // 64 * 64
+    cdef char *scratch = take_scratch(threads * each + packed)
     for task in range(threads):
         fc_forward_begin(scratch + task * each)
+    cdef char *filters = scratch + threads * each
+    for index in range(count):
+        if calls[index].pack_tasks:
+            pack(&calls[index], calls[index].pack_tasks, filters, threads)
+            filters += fc_packed_size(&calls[index])
     with nogil:
         if threads == 1:  # not a team of one, which may hang in a forked child
             for task in range(tasks):
@@ -360,6 +381,19 @@ cdef int share_out(fc_forward *calls, int count, int threads) except -1:
     return 0
 
 
+cdef void pack(fc_forward *call, int64_t tasks, void *packed, int threads) noexcept:
+    """Packs all filters of a call, which then uses them."""
+    cdef int64_t task
+    with nogil:
+        if threads == 1:  # not a team of one, which may hang in a forked child
+            for task in range(tasks):
+                fc_pack(call, task, packed)
+        else:
+            for task in prange(tasks, num_threads=threads, schedule="dynamic", chunksize=1):
+                fc_pack(call, task, packed)
+    call.packed = packed
+
+
 cdef fc_epilogue epilogue_of(bias, activation):
     cdef fc_epilogue epilogue
     epilogue.bias = NULL if bias is None else cnp.PyArray_DATA(<cnp.ndarray>bias)
@@ -368,23 +402,25 @@ cdef fc_epilogue epilogue_of(bias, activation):
     return epilogue
 
 
-cdef int use_packed(fc_forward *call, dict packings, view) except -1:
+cdef int use_packed(fc_forward *call, dict packings, view, int threads) except -1:
     """Takes the packed filters from `packings`, where they are put when they are first wanted.
 
     `view` tells which of the filters these are, and in what order.
     """
-    if packings is None or call.lanes != FC_CHANNELS:
+    if packings is None or call.lanes not in (FC_CHANNELS, FC_WINOGRAD):
         return 0
     cdef fc_sum *sum = &call.sum
+    cdef fc_winograd *rung = &call.winograd
     cdef fc_problem *p = &call.problem
     key = (
-        view, p.kh, p.kw, p.c, p.f, p.groups, sum.folded, sum.block_runs, sum.chunk, instruction_set()
+        view, p.kh, p.kw, p.c, p.f, p.groups, sum.folded, sum.block_runs, sum.chunk,
+        call.lanes, rung.rows, rung.columns, rung.part, instruction_set(),
     )
     found = packings.get(key)
     cdef cnp.ndarray buffer
     if found is None:
         buffer = numpy.empty(fc_packed_size(call) + 64, numpy.uint8)
-        fc_pack(call, aligned(buffer))
+        pack(call, fc_pack_tasks(call), aligned(buffer), threads)
         found = packings.setdefault(key, buffer)
     buffer = <cnp.ndarray>found
     call.packed = aligned(buffer)

@@ -18,6 +18,7 @@ from fastconv._phases import phases
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
 from fastconv._summation import Summation, pixel_sum, summation
 from fastconv._threads import threads_for
+from fastconv._winograd import Rung, rung
 
 # More output channels than this fill vectors by themselves; longer rows and larger banks of filters than these do not
 # stay in the first and second cache beside the image.
@@ -42,7 +43,7 @@ class Implementation(NamedTuple):
 
     name: str
     refuses: Callable[[ConvProblem, np.dtype, Options], str | None]
-    bind: Callable[[ConvProblem, np.dtype, bool], Run]
+    bind: Callable[[ConvProblem, np.dtype, bool, Options], Run]
 
 
 def _never(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
@@ -97,12 +98,18 @@ def _unless_depthwise(problem: ConvProblem, dtype: np.dtype, options: Options) -
     return None
 
 
+def _unless_winograd(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
+    found = rung(problem, dtype, options.precision)
+    return found if isinstance(found, str) else None
+
+
 class _Call(NamedTuple):
     """How a forward pass is computed, as _cpu wants it."""
 
     sum: Summation
     one_row: bool = False
     lanes: str = "channels"
+    rung: Rung | None = None
 
 
 _CALLS: dict[str, Callable[[ConvProblem, bool], _Call]] = {
@@ -111,35 +118,46 @@ _CALLS: dict[str, Callable[[ConvProblem, bool], _Call]] = {
     "depthwise": lambda problem, gradient: _Call(summation(problem, gradient), lanes="depthwise"),
     # Each tap's channels are summed like those of a 1x1 filter.
     "tap_products": lambda problem, gradient: _Call(summation(problem._replace(kh=1, kw=1), gradient), lanes="taps"),
+    "winograd": lambda problem, gradient: _Call(summation(problem, gradient), lanes="winograd"),
     "implicit_gemm": lambda problem, gradient: _Call(summation(problem, gradient)),
 }
 
 
-def _bind_forward(name: str) -> Callable[[ConvProblem, np.dtype, bool], Run]:
-    def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
-        return _cpu.Forward(problem, dtype.name, channels_first, *_CALLS[name](problem, False)).run
+def _call(name: str, problem: ConvProblem, dtype: np.dtype, options: Options, gradient: bool) -> _Call:
+    call = _CALLS[name](problem, gradient)
+    if call.lanes == "winograd":
+        found = rung(problem, dtype, options.precision)
+        assert isinstance(found, Rung)
+        call = call._replace(rung=found)
+    return call
+
+
+def _bind_forward(name: str) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
+    def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
+        return _cpu.Forward(problem, dtype.name, channels_first, *_call(name, problem, dtype, options, False)).run
 
     return bind
 
 
-def _bind_phases(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+def _bind_phases(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
     found, complete = phases(problem)
+    options = options._replace(implementation=None)
     calls = []
     for phase in found:
-        name = choose("forward", phase.problem, dtype, Options())[0].name
-        calls.append((phase, *_CALLS[name](phase.problem, True)))
+        name = choose("forward", phase.problem, dtype, options)[0].name
+        calls.append((phase, *_call(name, phase.problem, dtype, options, True)))
     return _cpu.BackpropInput(problem, calls, complete, dtype.name, channels_first).run
 
 
-def _bind_filter(depthwise: bool) -> Callable[[ConvProblem, np.dtype, bool], Run]:
-    def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+def _bind_filter(depthwise: bool) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
+    def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
         sums = summation(problem), pixel_sum(problem)
         return _cpu.BackpropFilter(problem, *sums, depthwise, dtype.name, channels_first).run
 
     return bind
 
 
-def _bind_pointwise_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+def _bind_pointwise_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
     """The images as one row of pixels, whose blocks need not end where an image does."""
     pixels = problem.n * problem.h * problem.w
     row = problem._replace(n=1, h=1, w=pixels, oh=1, ow=pixels)
@@ -157,7 +175,7 @@ def _images_last(array: np.ndarray, channels_first: bool) -> np.ndarray:
     return array.transpose(0, 2, 3, 1) if channels_first else array
 
 
-def _bind_reference(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+def _bind_reference(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
     def run(x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int, extras: Extras | None) -> None:
         _images_last(y, channels_first)[...] = _reference.forward(problem, _images_last(x, channels_first), w)
         if extras is not None:
@@ -166,7 +184,7 @@ def _bind_reference(problem: ConvProblem, dtype: np.dtype, channels_first: bool)
     return run
 
 
-def _bind_reference_input(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+def _bind_reference_input(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
     def run(w: np.ndarray, dy: np.ndarray, dx: np.ndarray, threads: int, extras: Extras | None) -> None:
         gradient = _reference.backprop_input(problem, w, _images_last(dy, channels_first))
         _images_last(dx, channels_first)[...] = gradient
@@ -176,20 +194,21 @@ def _bind_reference_input(problem: ConvProblem, dtype: np.dtype, channels_first:
     return run
 
 
-def _bind_reference_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool) -> Run:
+def _bind_reference_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
         dw[...] = _reference.backprop_filter(problem, _images_last(x, channels_first), _images_last(dy, channels_first))
 
     return run
 
 
-# Best first. Winograd goes before the matrix products that serve its problems now.
+# Best first.
 IMPLEMENTATIONS = {
     "forward": (
         Implementation("image_filter", _unless_image_filter, _bind_forward("image_filter")),
         Implementation("depthwise", _unless_depthwise, _bind_forward("depthwise")),
         Implementation("pointwise", _unless_pointwise, _bind_forward("pointwise")),
         Implementation("tap_products", _unless_tap_products, _bind_forward("tap_products")),
+        Implementation("winograd", _unless_winograd, _bind_forward("winograd")),
         Implementation("implicit_gemm", _never, _bind_forward("implicit_gemm")),
         Implementation("reference", _never, _bind_reference),
     ),
@@ -262,8 +281,9 @@ class Plan:
         self.work = problem.multiply_adds
         self.run: Run | None = None  # None where there is nothing to sum
         if not (problem.output_is_empty or problem.input_is_empty or problem.filter_is_empty):
-            self.implementation, self.refusals = choose(direction, problem, dtype, current.get())
-            self.run = self.implementation.bind(problem, dtype, channels_first)
+            options = current.get()
+            self.implementation, self.refusals = choose(direction, problem, dtype, options)
+            self.run = self.implementation.bind(problem, dtype, channels_first, options)
 
     def __call__(
         self,

@@ -3,7 +3,7 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
-from fastconv._cpu cimport fc_dtype, fc_filters, fc_forward, fc_problem, fc_sum, fc_tensor
+from fastconv._cpu cimport fc_dtype, fc_filters, fc_forward, fc_problem, fc_sum, fc_tensor, fc_winograd
 
 
 cdef inline void merge_images(fc_forward *call) noexcept:
@@ -30,6 +30,12 @@ cdef inline fc_sum sum_of(values):
     cdef fc_sum sum
     (sum.folded, sum.runs, sum.run_length, sum.block_runs, sum.chunk) = values
     return sum
+
+
+cdef inline fc_winograd winograd_of(values):
+    cdef fc_winograd winograd
+    (winograd.rows, winograd.columns, winograd.block, winograd.part) = values or (0, 0, 0, 0)
+    return winograd
 
 
 cdef inline int64_t images(cnp.ndarray x):

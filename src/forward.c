@@ -8,6 +8,7 @@
 #include "panels.h"
 #include "split.h"
 #include "tap_products.h"
+#include "winograd.h"
 #include <string.h>
 
 enum {
@@ -266,34 +267,50 @@ void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch) {
     fc_forward_task(calls, task, scratch);
 }
 
-void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
-    if (call->lanes == FC_DEPTHWISE) {
-        fc_depthwise_task(call, task, (char *)scratch + FC_HEADER);
-        return;
-    }
-    const fc_float_mode callers = fc_float_mode_enter();
-    const fc_problem *p = &call->problem;
+/* A region's work, in scratch; its input is staged if need be. */
+static work begin(const fc_forward *call, const fc_region *region, void *scratch) {
     const int64_t size = fc_arithmetic_of(call)->size;
-    work k = {
-        .call = call, .gemm = fc_arithmetic_of(call), .region = fc_locate(call, task), .width = fc_panel_width(call)};
-    k.tiles = fc_parts(k.region.rows * k.region.columns, fc_arithmetic_of(call)->rows);
-    const int64_t channel = k.region.group * (p->f / p->groups) + k.region.channel;
+    work k = {.call = call, .gemm = fc_arithmetic_of(call), .region = *region, .width = fc_panel_width(call)};
+    k.tiles = fc_parts(region->rows * region->columns, k.gemm->rows);
     k.filters = (const char *)call->w.data +
-                (k.region.group * call->w.group + k.region.channel * call->w.column) * fc_dtype_size(call->x.dtype);
+                (region->group * call->w.group + region->channel * call->w.column) * fc_dtype_size(call->x.dtype);
     k.zeros = (char *)scratch + FC_HEADER;
     k.table = (const void **)(k.zeros + fc_aligned(call->sum.chunk * size));
     k.packed = (char *)k.table + call->table_bytes;
     char *const strip = k.packed + call->packed_bytes;
     k.sums = strip + call->strip_bytes;
-    k.sums_stride = k.region.channels;
+    k.sums_stride = region->channels;
+    memset(k.zeros, 0, (size_t)(call->sum.chunk * size));
+    k.view = call->direct ? fc_direct_view(call, region->group) : fc_stage_strip(call, region, strip);
+    return k;
+}
+
+void fc_direct_sums(const fc_forward *call, const fc_region *region, void *scratch, void *sums) {
+    fc_forward_begin(scratch);
+    work k = begin(call, region, scratch);
+    k.sums = sums;
+    sum_blocks(&k, scratch);
+}
+
+void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
+    if (call->lanes == FC_DEPTHWISE) {
+        fc_depthwise_task(call, task, (char *)scratch + FC_HEADER);
+        return;
+    }
+    if (call->lanes == FC_WINOGRAD) {
+        fc_winograd_task(call, task, scratch);
+        return;
+    }
+    const fc_float_mode callers = fc_float_mode_enter();
+    const fc_problem *p = &call->problem;
+    const fc_region region = fc_locate(call, task);
+    work k = begin(call, &region, scratch);
     if (call->in_place) {
-        const int64_t first = (k.region.image * p->oh + k.region.row) * p->ow + k.region.column;
-        k.sums = (char *)call->y.data + (first * p->f + channel) * size;
+        const int64_t first = (region.image * p->oh + region.row) * p->ow + region.column;
+        const int64_t channel = region.group * (p->f / p->groups) + region.channel;
+        k.sums = (char *)call->y.data + (first * p->f + channel) * k.gemm->size;
         k.sums_stride = p->f;
     }
-    memset(k.zeros, 0, (size_t)(call->sum.chunk * size));
-    k.view = call->direct ? fc_direct_view(call, k.region.group) : fc_stage_strip(call, &k.region, strip);
-
     if (call->lanes == FC_PIXELS) {
         fc_image_filter(call, &k.region, &k.view, k.table, k.packed, k.sums);
     } else {

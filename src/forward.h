@@ -4,24 +4,27 @@
 
 #include "kernels.h"
 
-/* What the lanes of a vector hold. */
+/* What the lanes of a vector hold, and so the method. */
 typedef enum fc_lanes {
     FC_CHANNELS,  /* of one output pixel */
     FC_PIXELS,    /* neighbouring ones: fc_image_filter, for 1 input channel, arithmetic types, dense and folded taps */
     FC_DEPTHWISE, /* of one output pixel, of as many groups: fc_depthwise_task, for as many groups as input channels */
-    FC_TAPS       /* of one input pixel: fc_tap_products, for arithmetic types, 1 group, dense taps, and stride 1 */
+    FC_TAPS,      /* of one input pixel: fc_tap_products, for arithmetic types, 1 group, dense taps, and stride 1 */
+    FC_WINOGRAD /* channels of transformed tiles: fc_winograd_task, for sums in float32 of 3x3 dense taps, stride 1, and
+                   1 group */
 } fc_lanes;
 
 typedef struct fc_forward {
     /* what to compute; set by the caller */
     fc_problem problem;
     fc_sum sum;
+    fc_winograd winograd; /* where that is the method; `sum` is then what outputs get where it does not serve */
     const fc_kernels *kernels;
     fc_tensor x, y;
     fc_filters w; /* of x's dtype */
     fc_lanes lanes;
     fc_epilogue epilogue; /* its bias is of the arithmetic type, one for each output channel */
-    const void *packed;   /* all filters, as fc_pack left them for an equal call, where lanes are channels; or null */
+    const void *packed;   /* all filters, as fc_pack left them for an equal call whose lanes are channels; or null */
 
     /* how the work is split; set by fc_forward_split. Nothing here can change a bit of the result. */
     int direct;            /* filters' windows are read in place, from x itself; else x is staged by strips */
@@ -31,7 +34,8 @@ typedef struct fc_forward {
     int64_t column_tasks;  /* pieces of one output row; more than 1 only where a strip is one row */
     int64_t channel_tasks; /* ranges of filter panels, a group */
     int64_t tasks;
-    int64_t pixels;         /* most output pixels in a task */
+    int64_t pack_tasks;     /* to be done before all other tasks, with `packed` set to their result; 0: none */
+    int64_t pixels;         /* most output pixels in a task; in Winograd's, tiles */
     int64_t blocks_at_once; /* blocks of the sum whose filters are packed together */
     int64_t strip_row_bytes, strip_bytes, table_bytes, packed_bytes, sums_bytes;
     int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
@@ -39,9 +43,11 @@ typedef struct fc_forward {
 
 void fc_forward_split(fc_forward *call, int threads);
 
-/* Packs all filters of a call whose lanes are channels, for it and others; how many bytes that takes. */
+/* Packs all filters of a call whose lanes are channels, for it and others, in tasks; how many, and how many bytes that
+ * takes. */
 int64_t fc_packed_size(const fc_forward *call);
-void fc_pack(const fc_forward *call, void *packed);
+int64_t fc_pack_tasks(const fc_forward *call);
+void fc_pack(const fc_forward *call, int64_t task, void *packed);
 
 /* Before a thread's first task of one or several calls, whose tasks it may then take in any order. */
 void fc_forward_begin(void *scratch);

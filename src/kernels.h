@@ -64,6 +64,46 @@ typedef void fc_depthwise_gradient_fn(const fc_depthwise_gradient *rectangle);
  * `pixel` elements further, those of the next tap by `channels` more. */
 typedef void fc_add_taps_fn(const void *products, int64_t pixel, int taps, int channels, int64_t count, void *sums);
 
+/* Winograd's minimal filtering (kernels/winograd.inc). For a few tiles at one cell: their channels times filters. */
+typedef struct fc_products {
+    const void *v; /* of the first tile; those of the next lie `pitch` elements further */
+    int64_t pitch;
+    const void *u;                 /* [channel][column], of 1 or 2 vectors of columns */
+    int64_t channels, block, part; /* as in fc_winograd */
+    void *m;                       /* [tile][column] */
+    int accumulate;                /* add to what is there */
+    const char *ahead; /* memory wanted soon: one line is prefetched a channel, ahead_step bytes apart; or null */
+    int64_t ahead_step;
+} fc_products;
+typedef void fc_products_fn(const fc_products *products);
+
+/* The 3x3 taps of some filters, columns side by side; the steps to the next channel, row and column count elements. */
+typedef struct fc_taps {
+    const void *first;
+    int64_t channel, row, column;
+} fc_taps;
+
+/* The transforms of one tile shape; cells of a tile, in rows, are `plane` elements apart. Of the input's cells, of some
+ * channels: whole vectors are written. Of the taps of some channels, and 1 or 2 vectors of columns: [cell][channel]
+ * [column]. Of the products of a tile: outputs `row` and `column` elements apart; whether all of them are finite. */
+typedef void fc_winograd_input_fn(const void *const *cells, int64_t channels, void *v, int64_t plane);
+typedef void fc_winograd_filter_fn(const fc_taps *taps, int64_t channels, int vectors, void *u, int64_t plane);
+typedef int fc_winograd_output_fn(const void *m, int64_t plane, int columns, void *y, int64_t row, int64_t column);
+
+/* The largest of some magnitudes, in bits; that of a NaN is above infinity's. */
+typedef uint32_t fc_peak_fn(const void *elements, int64_t count);
+
+typedef struct fc_winograd_kernels {
+    int rows;                         /* most tiles in a call of `products` */
+    fc_products_fn *const *products1; /* [tiles - 1]: 1 vector of columns */
+    fc_products_fn *const *products2; /* 2 vectors */
+    /* [2 * (4 rows of outputs) + (4 columns of outputs)] */
+    fc_winograd_input_fn *input[4];
+    fc_winograd_filter_fn *filter[4];
+    fc_winograd_output_fn *output[4];
+    fc_peak_fn *peak;
+} fc_winograd_kernels;
+
 typedef enum fc_activation {
     FC_LINEAR,
     FC_RELU,
@@ -133,6 +173,7 @@ typedef struct fc_kernels {
     const char *name;
     int fused; /* 1 where multiply-adds round once */
     fc_gemm f32, f64, i32;
+    fc_winograd_kernels winograd; /* in float32 */
     fc_transpose_fn *transpose_4;
     fc_pack_fn *pack_f16, *pack_bf16; /* half-precision filters, packed as f32 */
     fc_convert_fn *f16_to_f32, *bf16_to_f32, *f32_to_f16, *f32_to_bf16;

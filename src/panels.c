@@ -3,6 +3,7 @@
 #include "blocks.h"
 #include "pack.h"
 #include "split.h"
+#include "winograd.h"
 
 int fc_evenly_spaced(const fc_forward *call) {
     const fc_problem *p = &call->problem;
@@ -54,17 +55,25 @@ static int64_t group_bytes(const fc_forward *call) {
     return fc_panels(call) * fc_panel_width(call) * terms * fc_arithmetic_of(call)->size;
 }
 
-int64_t fc_packed_size(const fc_forward *call) { return call->problem.groups * group_bytes(call); }
+int64_t fc_packed_size(const fc_forward *call) {
+    return call->lanes == FC_WINOGRAD ? fc_transformed_size(call) : call->problem.groups * group_bytes(call);
+}
 
-void fc_pack(const fc_forward *call, void *packed) {
-    const fc_problem *p = &call->problem;
+int64_t fc_pack_tasks(const fc_forward *call) {
+    return call->lanes == FC_WINOGRAD ? fc_transform_tasks(call) : call->problem.groups;
+}
+
+/* A group a task. */
+void fc_pack(const fc_forward *call, int64_t task, void *packed) {
+    if (call->lanes == FC_WINOGRAD) {
+        fc_transform_filters(call, task, packed);
+        return;
+    }
     fc_forward whole = *call;
     whole.packed = packed;
-    for (int64_t g = 0; g < p->groups; g++) {
-        const fc_region region = {.group = g, .channels = p->f / p->groups};
-        const char *filters = (const char *)call->w.data + g * call->w.group * fc_dtype_size(call->x.dtype);
-        fc_pack_blocks(&whole, &region, filters, 0, fc_block_count(&call->sum), (char *)packed + g * group_bytes(call));
-    }
+    const fc_region region = {.group = task, .channels = call->problem.f / call->problem.groups};
+    const char *filters = (const char *)call->w.data + task * call->w.group * fc_dtype_size(call->x.dtype);
+    fc_pack_blocks(&whole, &region, filters, 0, fc_block_count(&call->sum), (char *)packed + task * group_bytes(call));
 }
 
 const char *fc_packed_group(const fc_forward *call, int64_t group) {

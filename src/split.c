@@ -4,12 +4,11 @@
 #include "depthwise.h"
 #include "pack.h"
 #include "tap_products.h"
+#include "winograd.h"
 
 enum {
-    PIXELS = 448,       /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
-    FEWEST_PIXELS = 56, /* of a region that is split further only to keep threads busy */
-    TASKS = 4, /* a thread, for all to end together though one is interrupted; half, where each costs packing */
-
+    PIXELS = 448,           /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
+    FEWEST_PIXELS = 56,     /* of a region that is split further only to keep threads busy */
     PACKED = 1 << 18,       /* bytes of filters packed at once: half of a small second-level cache */
     MOST_PACKED = 1 << 21,  /* where one block takes more than PACKED; channels are split beyond */
     TAP_ROWS = 8,           /* rows a filter row, of a region whose lanes hold taps: it reads kh - 1 more */
@@ -27,7 +26,9 @@ const fc_gemm *fc_arithmetic_of(const fc_forward *call) { return fc_arithmetic(c
 
 int64_t fc_panel_width(const fc_forward *call) { return 2 * fc_arithmetic_of(call)->lanes; }
 int64_t fc_panels(const fc_forward *call) {
-    return call->lanes != FC_CHANNELS ? 1 : fc_parts(call->problem.f / call->problem.groups, fc_panel_width(call));
+    return call->lanes != FC_CHANNELS && call->lanes != FC_WINOGRAD
+               ? 1
+               : fc_parts(call->problem.f / call->problem.groups, fc_panel_width(call));
 }
 
 /* Whether neighbouring pixels of x fall into the same sets of the first cache. */
@@ -52,19 +53,12 @@ static int writable_in_place(const fc_forward *call) {
 
 static int64_t strip_rows(const fc_forward *call) { return call->images > 1 ? 1 : call->problem.n; }
 
-/* Sizes of the largest region, and of the scratch it needs. */
-static void measure(fc_forward *call) {
+/* Scratch for regions of at most so many rows and columns of pixels, and output channels in whole panels. */
+static void measure_region(fc_forward *call, int64_t rows, int64_t columns, int64_t width) {
     const fc_problem *p = &call->problem;
     const fc_sum *sum = &call->sum;
-    const int64_t size = fc_arithmetic_of(call)->size;
-    const int64_t rows = fc_parts(strip_rows(call) * p->oh, call->row_tasks);
-    const int64_t columns = fc_parts(p->ow, call->column_tasks);
-    const int64_t width =
-        call->lanes != FC_CHANNELS ? p->f : fc_parts(fc_panels(call), call->channel_tasks) * fc_panel_width(call);
-    const int64_t block = fc_block_terms(sum) * width * size;
+    const int64_t size = fc_arithmetic_of(call)->size, block = fc_block_terms(sum) * width * size;
     call->pixels = rows * columns;
-    call->in_place = writable_in_place(call);
-    call->tasks = call->images * call->row_tasks * call->column_tasks * p->groups * call->channel_tasks;
     call->strip_row_bytes = call->strip_bytes = 0;
     if (!call->direct) fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
     if (call->lanes == FC_PIXELS) call->strip_bytes += 2 * VECTOR; /* a row's last vectors reach past its end */
@@ -76,6 +70,26 @@ static void measure(fc_forward *call) {
     call->sums_bytes = call->in_place ? 0 : fc_aligned(call->pixels * fc_least(width, p->f / p->groups) * size);
     call->scratch_bytes = FC_HEADER + fc_aligned(sum->chunk * size) + call->table_bytes + call->packed_bytes +
                           call->strip_bytes + call->sums_bytes;
+}
+
+/* Sizes of the largest region, and of the scratch it needs. */
+static void measure(fc_forward *call) {
+    const fc_problem *p = &call->problem;
+    const int64_t panels = fc_parts(fc_panels(call), call->channel_tasks);
+    call->in_place = writable_in_place(call);
+    call->tasks = call->images * call->row_tasks * call->column_tasks * p->groups * call->channel_tasks;
+    measure_region(call, fc_parts(strip_rows(call) * p->oh, call->row_tasks), fc_parts(p->ow, call->column_tasks),
+                   call->lanes == FC_CHANNELS ? panels * fc_panel_width(call) : p->f);
+}
+
+void fc_direct_split(fc_forward *call, int64_t rows, int64_t columns) {
+    call->lanes = FC_CHANNELS;
+    call->packed = NULL;
+    call->epilogue = (fc_epilogue){0};
+    call->direct = fc_windows_in_place(call) && !aliased(call);
+    call->images = call->problem.n;
+    call->in_place = 0;
+    measure_region(call, rows, columns, fc_panel_width(call));
 }
 
 /* Halves the regions' rows or, where they are one row high, their columns; 0 if they are single pixels. */
@@ -93,9 +107,14 @@ static int split_pixels(fc_forward *call) {
 
 void fc_forward_split(fc_forward *call, int threads) {
     const fc_problem *p = &call->problem;
+    call->pack_tasks = 0;
     if (call->lanes == FC_DEPTHWISE) {
         fc_depthwise_split(call, threads);
         call->scratch_bytes += FC_HEADER;
+        return;
+    }
+    if (call->lanes == FC_WINOGRAD) {
+        fc_winograd_split(call, threads);
         return;
     }
     call->direct = fc_windows_in_place(call) && !aliased(call);
@@ -123,7 +142,7 @@ void fc_forward_split(fc_forward *call, int threads) {
     for (;;) {
         const int64_t width = fc_parts(fc_panels(call), call->channel_tasks);
         const int packed_once = call->blocks_at_once == fc_block_count(&call->sum);
-        if (call->tasks >= (packed_once ? TASKS : TASKS / 2) * threads) break;
+        if (call->tasks >= (packed_once ? FC_TASKS : FC_TASKS / 2) * threads) break;
         const int wide = width > 1, tall = call->pixels >= 2 * FEWEST_PIXELS;
         if (wide && !(tall && (packed_once || call->pixels > 25 * width))) {
             call->channel_tasks = fc_least(2 * call->channel_tasks, fc_panels(call));

@@ -6,6 +6,7 @@
 
 enum {
     FC_HEADER = 64,   /* bytes at the start of scratch: which filters it holds packed */
+    FC_TASKS = 4,     /* a thread, for all to end together though one is interrupted; half, where each costs packing */
     FC_TOGETHER = 28, /* most pixels of the tiles that share a panel while it is in the first cache: 14 KB of windows */
 };
 
@@ -15,6 +16,12 @@ const fc_gemm *fc_arithmetic_of(const fc_forward *call);
 /* Columns of a panel of filters, and panels of a group. */
 int64_t fc_panel_width(const fc_forward *call);
 int64_t fc_panels(const fc_forward *call);
+
+/* A call of any method becomes one of direct sums, of small regions of one panel's channels at most: fc_direct_sums. */
+void fc_direct_split(fc_forward *call, int64_t rows, int64_t columns);
+
+/* The sums of a region, [pixel][channel], before the epilogue; in the call's floating-point mode. */
+void fc_direct_sums(const fc_forward *call, const fc_region *region, void *scratch, void *sums);
 
 fc_region fc_locate(const fc_forward *call, int64_t task);
 

@@ -7,6 +7,11 @@
 #define FC_DEPTHWISE_OUTPUTS 4 /* sums, with 9 filter taps and 1 input in registers */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6)
 
+/* Winograd's products: 6 x 2 sums of a block, 2 filter vectors and 1 input take 15 registers; those of a part are
+ * spilled. */
+#define FC_PRODUCT_ROWS 6
+#define FC_EACH_PRODUCT_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6)
+
 static inline __m256i fc_first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }
@@ -22,6 +27,7 @@ static inline f32_vec f32_broadcast(const float *p) { return _mm256_broadcast_ss
 static inline void f32_store(float *p, f32_vec v) { _mm256_storeu_ps(p, v); }
 static inline void f32_store_n(float *p, f32_vec v, int n) { _mm256_maskstore_ps(p, fc_first(n), v); }
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm256_add_ps(a, b); }
+static inline f32_vec f32_sub(f32_vec a, f32_vec b) { return _mm256_sub_ps(a, b); }
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */
 static inline f32_vec f32_max(f32_vec a, f32_vec b) { return _mm256_max_ps(a, b); }
 static inline f32_vec f32_min(f32_vec a, f32_vec b) { return _mm256_min_ps(a, b); }
@@ -77,6 +83,7 @@ static inline i32_vec i32_broadcast(const uint32_t *p) { return _mm256_set1_epi3
 static inline void i32_store(uint32_t *p, i32_vec v) { _mm256_storeu_si256((void *)p, v); }
 static inline void i32_store_n(uint32_t *p, i32_vec v, int n) { _mm256_maskstore_epi32((void *)p, fc_first(n), v); }
 static inline i32_vec i32_add(i32_vec a, i32_vec b) { return _mm256_add_epi32(a, b); }
+static inline i32_vec i32_and(i32_vec a, i32_vec b) { return _mm256_and_si256(a, b); }
 static inline i32_vec i32_max(i32_vec a, i32_vec b) { return _mm256_max_epi32(a, b); } /* signed */
 static inline i32_vec i32_min(i32_vec a, i32_vec b) { return _mm256_min_epi32(a, b); }
 static inline i32_vec i32_fma(i32_vec a, i32_vec b, i32_vec sum) {

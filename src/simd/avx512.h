@@ -7,6 +7,10 @@
 #define FC_DEPTHWISE_OUTPUTS 4 /* sums, with 9 filter taps and 1 input in registers */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 
+/* Winograd's products: 7 x 2 sums of a block and as many of a part, 2 filter vectors and 1 input take 31 registers. */
+#define FC_PRODUCT_ROWS 7
+#define FC_EACH_PRODUCT_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+
 static inline __mmask16 fc_first(int n) { return (__mmask16)((1u << n) - 1); }
 
 typedef __m512 f32_vec;
@@ -17,6 +21,7 @@ static inline f32_vec f32_broadcast(const float *p) { return _mm512_set1_ps(*p);
 static inline void f32_store(float *p, f32_vec v) { _mm512_storeu_ps(p, v); }
 static inline void f32_store_n(float *p, f32_vec v, int n) { _mm512_mask_storeu_ps(p, fc_first(n), v); }
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm512_add_ps(a, b); }
+static inline f32_vec f32_sub(f32_vec a, f32_vec b) { return _mm512_sub_ps(a, b); }
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */
 static inline f32_vec f32_max(f32_vec a, f32_vec b) { return _mm512_max_ps(a, b); }
 static inline f32_vec f32_min(f32_vec a, f32_vec b) { return _mm512_min_ps(a, b); }
@@ -80,6 +85,7 @@ static inline i32_vec i32_broadcast(const uint32_t *p) { return _mm512_set1_epi3
 static inline void i32_store(uint32_t *p, i32_vec v) { _mm512_storeu_si512(p, v); }
 static inline void i32_store_n(uint32_t *p, i32_vec v, int n) { _mm512_mask_storeu_epi32(p, fc_first(n), v); }
 static inline i32_vec i32_add(i32_vec a, i32_vec b) { return _mm512_add_epi32(a, b); }
+static inline i32_vec i32_and(i32_vec a, i32_vec b) { return _mm512_and_si512(a, b); }
 static inline i32_vec i32_max(i32_vec a, i32_vec b) { return _mm512_max_epi32(a, b); } /* signed */
 static inline i32_vec i32_min(i32_vec a, i32_vec b) { return _mm512_min_epi32(a, b); }
 static inline i32_vec i32_fma(i32_vec a, i32_vec b, i32_vec sum) {

@@ -8,6 +8,10 @@
 #define FC_DEPTHWISE_OUTPUTS 2 /* sums at a time */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4)
 
+/* Winograd's products: the sums of a part are spilled. */
+#define FC_PRODUCT_ROWS 4
+#define FC_EACH_PRODUCT_ROW(X) X(1) X(2) X(3) X(4)
+
 #ifndef __clang__
 #pragma GCC diagnostic ignored "-Wpsabi" /* no vector leaves this file: every function is inlined */
 #endif
@@ -52,8 +56,10 @@ static FC_INLINE void f32_transpose(f32_vec v[8]) {
 }
 
 static FC_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return a + b; }
+static FC_INLINE f32_vec f32_sub(f32_vec a, f32_vec b) { return a - b; }
 static FC_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return a + b; }
 static FC_INLINE i32_vec i32_add(i32_vec a, i32_vec b) { return a + b; }
+static FC_INLINE i32_vec i32_and(i32_vec a, i32_vec b) { return a & b; }
 
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */
 static FC_INLINE f32_vec f32_max(f32_vec a, f32_vec b) {

@@ -7,12 +7,17 @@
 #define FC_DEPTHWISE_OUTPUTS 4 /* sums, with 9 filter taps and 1 input in registers */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 
+/* Winograd's products: 7 x 2 sums of a block and as many of a part, 2 filter vectors and 1 input take 31 registers. */
+#define FC_PRODUCT_ROWS 7
+#define FC_EACH_PRODUCT_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
+
 typedef float32x4_t f32_vec;
 static inline f32_vec f32_zero(void) { return vdupq_n_f32(0); }
 static inline f32_vec f32_load(const float *p) { return vld1q_f32(p); }
 static inline f32_vec f32_broadcast(const float *p) { return vld1q_dup_f32(p); }
 static inline void f32_store(float *p, f32_vec v) { vst1q_f32(p, v); }
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return vaddq_f32(a, b); }
+static inline f32_vec f32_sub(f32_vec a, f32_vec b) { return vsubq_f32(a, b); }
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros, which vmaxq decides otherwise. */
 static inline f32_vec f32_max(f32_vec a, f32_vec b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 static inline f32_vec f32_min(f32_vec a, f32_vec b) { return vbslq_f32(vcltq_f32(a, b), a, b); }
@@ -49,6 +54,7 @@ static inline i32_vec i32_load(const uint32_t *p) { return vld1q_u32(p); }
 static inline i32_vec i32_broadcast(const uint32_t *p) { return vld1q_dup_u32(p); }
 static inline void i32_store(uint32_t *p, i32_vec v) { vst1q_u32(p, v); }
 static inline i32_vec i32_add(i32_vec a, i32_vec b) { return vaddq_u32(a, b); }
+static inline i32_vec i32_and(i32_vec a, i32_vec b) { return vandq_u32(a, b); }
 static inline i32_vec i32_max(i32_vec a, i32_vec b) { /* signed */
     return vreinterpretq_u32_s32(vmaxq_s32(vreinterpretq_s32_u32(a), vreinterpretq_s32_u32(b)));
 }

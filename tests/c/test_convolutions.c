@@ -61,24 +61,46 @@ static int any_problem(fc_problem *p, int depthwise) {
     return p->oh >= 1 && p->ow >= 1;
 }
 
+/* Sums of small integers are exact, but for Winograd's: those of 600 channels are about 2000, and err by 5e-7 of that,
+ * ten times as much at most. */
+static int is_close(const buffer *y, fc_dtype dtype, int64_t at, double sum, int winograd) {
+    const double found = element(y, dtype, at);
+    if (!winograd) return found == rounded(dtype, sum);
+    const double roundoff = dtype == FC_F32 ? 0x1p-24 : dtype == FC_F16 ? 0x1p-11 : 0x1p-8;
+    return fabs(found - sum) <= roundoff * fabs(sum) + 0.02;
+}
+
 /* One random convolution, in tasks for several numbers of threads, against direct loops. */
-static int test_forward(const fc_kernels *kernels) {
-    const fc_dtype dtype = (fc_dtype)between(FC_F32, FC_BF16);
+static int test_forward(const fc_kernels *kernels, int winograd) {
+    fc_dtype dtype = (fc_dtype)between(FC_F32, FC_BF16);
+    if (winograd && (dtype == FC_F64 || dtype == FC_I32)) dtype = FC_F32;
     fc_forward call = {.kernels = kernels};
     fc_problem *p = &call.problem;
-    if (!any_problem(p, between(0, 4) == 0)) return 0;
+    if (!any_problem(p, !winograd && between(0, 4) == 0)) return 0;
+    if (winograd) {
+        p->groups = p->stride_h = p->stride_w = p->dilation_h = p->dilation_w = 1;
+        p->kh = p->kw = 3;
+        p->oh = windows(p->h, 3, 1, 1, p->pad_top + p->pad_bottom);
+        p->ow = windows(p->w, 3, 1, 1, p->pad_left + p->pad_right);
+        if (p->oh < 1 || p->ow < 1) return 0;
+    }
     call.sum = any_sum(p);
-    const int dense = p->stride_w == 1 && p->dilation_w == 1 && !fc_is_half(dtype);
+    const int dense = p->stride_w == 1 && p->dilation_w == 1 && !fc_is_half(dtype) && !winograd;
     if (dense && p->c == 1 && p->f < 16 && call.sum.folded && between(0, 3)) call.lanes = FC_PIXELS;
     if (dense && p->groups == 1 && p->f < 12 && p->stride_h == 1 && p->dilation_h == 1 && between(0, 3)) {
         call.lanes = FC_TAPS;
         call.sum = (fc_sum){0, 1, p->c, 1, between(1, p->c)};
     }
-    if (p->groups == p->c) {
+    if (p->groups == p->c && !winograd) {
         call.lanes = between(0, 3) ? FC_DEPTHWISE : FC_CHANNELS;
         call.sum = (fc_sum){p->kw > 1, p->kh, p->kw, between(1, p->kh), p->kw};
     }
     if (call.lanes == FC_PIXELS) call.sum.chunk = call.sum.run_length;
+    if (winograd) {
+        call.lanes = FC_WINOGRAD;
+        call.winograd = (fc_winograd){2 * between(1, 2), 2 * between(1, 2), between(1, 20), 0};
+        call.winograd.part = call.winograd.block * between(1, 4);
+    }
 
     const int64_t depth = p->c / p->groups, width = p->f / p->groups;
     const int x_first = (int)between(0, 1), y_first = (int)between(0, 1);
@@ -100,14 +122,19 @@ static int test_forward(const fc_kernels *kernels) {
     fill_dtype(&bias, fc_is_half(dtype) ? FC_F32 : dtype, p->f);
     if (between(0, 1)) call.epilogue = (fc_epilogue){bias.data, 0, FC_LINEAR};
     call.epilogue.activation = (fc_activation)between(FC_LINEAR, FC_RELU6);
-    if (call.lanes == FC_CHANNELS && between(0, 1)) {
+    if ((call.lanes == FC_CHANNELS || winograd) && between(0, 1)) {
         packed = allocate((size_t)fc_packed_size(&call));
-        fc_pack(&call, packed.data);
+        for (int64_t i = 0; i < fc_pack_tasks(&call); i++) fc_pack(&call, i, packed.data);
         call.packed = packed.data;
     }
     for (int threads = 1; threads <= 9; threads += 4) {
         memset(y.data, 0x77, y.size);
         fc_forward_split(&call, threads);
+        if (call.pack_tasks) {
+            packed = allocate((size_t)fc_packed_size(&call));
+            for (int64_t i = call.pack_tasks - 1; i >= 0; i--) fc_pack(&call, i, packed.data);
+            call.packed = packed.data;
+        }
         unsigned char *scratch[2]; /* of two threads, which take the tasks as it happens */
         for (int i = 0; i < 2; i++) {
             scratch[i] = aligned_alloc(64, (size_t)(call.scratch_bytes + 63) / 64 * 64);
@@ -120,6 +147,10 @@ static int test_forward(const fc_kernels *kernels) {
             fc_forward_task(&call, (start + t) % call.tasks, scratch[between(0, 1)]);
         free(scratch[0]);
         free(scratch[1]);
+        if (call.pack_tasks) {
+            release(packed, "packed guards", kernels->name);
+            call.packed = NULL;
+        }
         if (threads == 1)
             memcpy(first_y.data, y.data, y.size);
         else if (memcmp(first_y.data, y.data, y.size))
@@ -151,7 +182,7 @@ static int test_forward(const fc_kernels *kernels) {
                     if (call.epilogue.activation == FC_RELU6 && sum > 6) sum = 6;
                     const int64_t at =
                         n * call.y.stride_n + oy * call.y.stride_h + ox * call.y.stride_w + f * call.y.stride_c;
-                    if (element(&y, dtype, at) != rounded(dtype, sum)) fail("convolution", kernels->name, dtype, at);
+                    if (!is_close(&y, dtype, at, sum, winograd)) fail("convolution", kernels->name, dtype, at);
                     memset(y.data + (size_t)at * size, 0x77, size);
                 }
     for (size_t i = 0; i < y.size; i++)
@@ -247,7 +278,7 @@ int main(int argc, char **argv) {
         const fc_kernels *kernels = fc_kernels_built(i);
         if (!fc_kernels_supported(i)) continue;
         int forward = 0, gradients = 0;
-        for (int t = 0; t < problems; t++) forward += test_forward(kernels);
+        for (int t = 0; t < problems; t++) forward += test_forward(kernels, t % 3 == 0);
         for (int t = 0; t < problems; t++) gradients += test_backprop_filter(kernels);
         printf("%s (%s): %d convolutions, %d filter gradients\n", kernels->name, kernels->fused ? "fused" : "not fused",
                forward, gradients);

@@ -1,0 +1,76 @@
+"""Which tiles of Winograd's minimal filtering serve a problem: within the error allowed, the ones that cost least."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv._problem import ConvProblem
+
+
+class Rung(NamedTuple):
+    """A tile of outputs and how its products are summed: ``fc_winograd`` in src/problem.h, field for field."""
+
+    rows: int
+    columns: int
+    block: int
+    part: int
+
+
+# From how many channels on a tile's results err no more than TensorFlow's, whose error grows with the square root of
+# the channels. Those of larger tiles are due to cancellation in the transforms, 1.5, 2.3 and 3.6 times that of a sum,
+# and hardly grow, as channels are summed in short blocks. "fast" allows 2.5 times TensorFlow's error, and results of
+# half precision are rounded a thousand times as roughly.
+FEWEST_CHANNELS = {(2, 2): 16, (4, 2): 40, (2, 4): 40, (4, 4): 112}
+FEWEST_CHANNELS_FAST = {(2, 2): 16, (4, 2): 16, (2, 4): 16, (4, 4): 24}
+BLOCK, PART = 16, 64
+
+# What transforms cost, in multiply-adds: for each cell of a tile and input or output channel, and for each cell and
+# filter. Filters count once: no choice may depend on the number of images. Below GAIN they are not worth their error.
+TILE_COST, FILTER_COST = 5, 2.5
+GAIN = 1.1
+TAPS = 3
+
+
+def _pieces(total: int, size: int) -> int:
+    return -(-total // size)
+
+
+def _cost(problem: ConvProblem, rows: int, columns: int) -> float:
+    """Of one image, in multiply-adds."""
+    p = problem
+    tiles = _pieces(p.oh, rows) * _pieces(p.ow, columns)
+    pairs, cells = p.c * p.f, (rows + TAPS - 1) * (columns + TAPS - 1)
+    return cells * (tiles * (pairs + TILE_COST * (p.c + p.f)) + FILTER_COST * pairs)
+
+
+def _direct_cost(problem: ConvProblem) -> float:
+    """Filters are packed, which costs as much as 2.5 pixels."""
+    return TAPS * TAPS * problem.c * problem.f * (problem.oh * problem.ow + FILTER_COST)
+
+
+def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
+    """The tiles to use, or the reason why there are none.
+
+    >>> rung(ConvProblem.parse("n1h14w14c256_k3x3f256_s1x1_d1x1_p1,1,1,1_g1"), np.dtype(np.float32), "default")
+    Rung(rows=4, columns=4, block=16, part=64)
+    """
+    p = problem
+    if precision == "strict":
+        return "precision is 'strict'"
+    if dtype.kind == "i" or dtype.itemsize == 8:
+        return "the transforms are for sums in float32"
+    if (p.kh, p.kw) != (TAPS, TAPS):
+        return "the filter is not 3x3"
+    if (p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.groups) != (1, 1, 1, 1, 1):
+        return "the filter is strided, dilated or grouped"
+    rough = precision == "fast" or dtype.itemsize == 2
+    fewest = FEWEST_CHANNELS_FAST if rough else FEWEST_CHANNELS
+    allowed = [shape for shape, channels in fewest.items() if p.c >= channels]
+    if not allowed:
+        return "there are too few channels to err no more than direct sums"
+    best = min(allowed, key=lambda shape: _cost(p, *shape))
+    if GAIN * _cost(p, *best) > _direct_cost(p):
+        return "the transforms would cost more than they save"
+    return Rung(*best, BLOCK, PART)

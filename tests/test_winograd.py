@@ -1,0 +1,154 @@
+"""Winograd: as exact as it says, the same bits however it is run, and repaired where it does not serve."""
+
+import numpy as np
+import pytest
+from conftest import SUPPORTED
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from problems import assert_close, assert_gradient_close, gradient, inputs, output_gradient
+
+import fastconv
+from fastconv import _cpu, nn, options
+from fastconv._plan import choose
+from fastconv._problem import ConvProblem, conv_problem
+from fastconv._winograd import Rung, rung
+
+# With tiles of 2x2, 4x2, 2x4, 4x4 and 4x4 outputs; in the last, of more tiles than a thread takes at a time.
+LAYERS = {
+    "n2h16w15c16_k3x3f24_s1x1_d1x1_p1,1,1,1_g1": (2, 2),
+    "n2h20w18c48_k3x3f40_s1x1_d1x1_p1,1,1,1_g1": (4, 2),
+    "n2h18w20c48_k3x3f40_s1x1_d1x1_p1,1,1,1_g1": (2, 4),
+    "n2h13w16c115_k3x3f33_s1x1_d1x1_p0,2,1,1_g1": (4, 4),
+    "n1h45w40c128_k3x3f64_s1x1_d1x1_p1,1,1,1_g1": (4, 4),
+}
+
+
+def relative_error(y: np.ndarray, exact: np.ndarray) -> float:
+    return float(np.sqrt(np.mean((y - exact) ** 2) / np.mean(exact**2)))
+
+
+def test_plans_take_winograd_where_it_pays_and_says_why_not():
+    for token, shape in LAYERS.items():
+        problem = ConvProblem.parse(token)
+        found = rung(problem, np.dtype(np.float32), "default")
+        assert isinstance(found, Rung) and (found.rows, found.columns) == shape
+        assert rung(problem._replace(n=100), np.dtype(np.float32), "default") == found
+        with options() as chosen:
+            assert choose("forward", problem, np.dtype(np.float32), chosen)[0].name == "winograd"
+        with options(precision="strict") as chosen:
+            entry, refusals = choose("forward", problem, np.dtype(np.float32), chosen)
+        assert entry.name == "implicit_gemm" and ("winograd", "precision is 'strict'") in refusals
+        for other in ("float64", "int32"):
+            assert isinstance(rung(problem, np.dtype(other), "fast"), str)
+
+
+@pytest.mark.parametrize("token", LAYERS)
+@pytest.mark.parametrize("precision", ["default", "fast"])
+def test_error_is_that_of_the_tile_and_not_of_the_channels(isa, token, precision):
+    case = inputs(ConvProblem.parse(token))
+    exact = nn.conv2d(case.input.astype(np.float64), case.filters.astype(np.float64), *case[2:])
+    with options(precision=precision):
+        y = nn.conv2d(*case)
+        found = rung(ConvProblem.parse(token), case.input.dtype, precision)
+    limit = {(2, 2): 2.2e-7, (4, 2): 3.6e-7, (2, 4): 3.6e-7, (4, 4): 6.2e-7}[found[:2]]
+    assert relative_error(y, exact) < limit
+
+
+@given(st.data())
+@settings(max_examples=60)
+def test_any_geometry_agrees_with_direct_sums_in_every_direction(data):
+    draw = data.draw
+    c = draw(st.one_of(st.integers(16, 60), st.integers(100, 150)))
+    pads = [[draw(st.integers(0, 4)), draw(st.integers(0, 4))] for _ in range(2)]
+    shape = (draw(st.integers(1, 3)), draw(st.integers(3, 20)), draw(st.integers(3, 20)), c)
+    problem = conv_problem(shape, (3, 3, c, draw(st.integers(1, 70))), (1, 1), pads, (1, 1), False)
+    case = inputs(problem, draw(st.sampled_from(["float32", "float16", "bfloat16"])), draw(st.integers(0, 99)))
+    dy = output_gradient(case)
+    with options(precision=draw(st.sampled_from(["default", "fast"]))):
+        y, dx = nn.conv2d(*case), gradient("backprop_input", case, dy)
+    assert_close(y, case)
+    assert_gradient_close(dx, "backprop_input", case, dy)
+
+
+@pytest.mark.parametrize("token", LAYERS)
+def test_prepared_filters_bias_and_activation_give_the_same_bits(isa, token):
+    case = inputs(ConvProblem.parse(token))
+    bias = np.linspace(-9, 9, case.filters.shape[3], dtype=np.float32)
+    expected = np.maximum(nn.conv2d(*case) + bias, 0)
+    prepared = fastconv.prepare(case.filters)
+    for threads in (1, 2, 7):
+        for filters in (case.filters, prepared):
+            with options(num_threads=threads):
+                y = nn.conv2d(case.input, filters, *case[2:], bias=bias, activation="relu")
+            assert y.tobytes() == expected.tobytes()
+
+
+@pytest.mark.skipif(not _cpu.build()["fused_multiply_add"], reason="this CPU has no fused multiply-add")
+@pytest.mark.parametrize("token", LAYERS)
+def test_input_gradients_have_the_same_bits_everywhere(token):
+    case = inputs(ConvProblem.parse(token))
+    dy = nn.conv2d(*case)
+    shape = (len(dy), *dy.shape[1:3], case.filters.shape[2])
+    filters = np.ascontiguousarray(case.filters)
+    results = set()
+    before = _cpu.instruction_set()
+    try:
+        for name in SUPPORTED:
+            _cpu.use_instruction_set(name)
+            for threads in (1, 3):
+                with options(num_threads=threads):
+                    results.add(nn.conv2d_backprop_input(shape, filters, dy, 1, "SAME").tobytes())
+            first = nn.conv2d_backprop_input((1, *shape[1:]), filters, dy[:1], 1, "SAME").tobytes()
+            assert all(result.startswith(first) for result in results)
+    finally:
+        _cpu.use_instruction_set(before)
+    assert len(results) == 1
+
+
+@pytest.mark.parametrize("token", LAYERS)
+@pytest.mark.parametrize("nodata", [-3.4e38, -9999.0 * 2**20, np.inf, np.nan])
+def test_a_raster_with_nodata_cells_keeps_its_ordinary_values(isa, token, nodata):
+    """Cells without data, alone and in patches, in all bands or one, beside a NaN."""
+    case = inputs(ConvProblem.parse(token))
+    x = case.input.copy()
+    x[0, 5, 5] = nodata
+    x[0, 9:13, 2:6] = nodata
+    x[0, 2, 11, 3] = nodata
+    x[0, 11, 11] = np.nan
+    y = nn.conv2d(x, *case[1:])
+    with options(precision="strict"):
+        direct = nn.conv2d(x, *case[1:])
+    marks = (~(np.abs(x) < 1e6)).any(axis=3, keepdims=True).astype(np.float64)
+    touched = nn.conv2d(marks, np.ones((3, 3, 1, 1)), *case[2:])[..., 0] > 0
+    assert touched.any() and not touched.all()
+    assert np.array_equal(np.isfinite(y), np.isfinite(direct))
+    error = y[~touched] - direct[~touched]
+    assert np.sqrt(np.mean(error**2)) < 1e-6 * np.sqrt(np.mean(direct[~touched] ** 2))
+    alike = np.isfinite(direct) & touched[..., None]
+    assert np.allclose(y[alike], direct[alike], rtol=1e-4)
+
+
+@pytest.mark.parametrize("token", LAYERS)
+def test_what_overflows_in_a_transform_is_summed_directly(isa, token):
+    case = inputs(ConvProblem.parse(token))
+    x = np.full_like(case.input, 2e38)
+    w = np.zeros_like(case.filters)
+    w[1, 1] = 1 / case.input.shape[3]
+    y = nn.conv2d(x, w, *case[2:])
+    with options(precision="strict"):
+        direct = nn.conv2d(x, w, *case[2:])
+    assert np.isfinite(direct).all()
+    assert np.allclose(y, direct, rtol=1e-5)
+    w[0, 0, 0, 1] = np.inf
+    y = nn.conv2d(case.input, w, *case[2:])
+    with options(precision="strict"):
+        direct = nn.conv2d(case.input, w, *case[2:])
+    assert np.array_equal(y[..., 1], direct[..., 1], equal_nan=True)
+    assert np.isfinite(y[..., 2:]).all()
+
+
+def test_windows_of_zeros_give_zeros():
+    rng = np.random.default_rng(0)
+    x, w = rng.standard_normal((1, 40, 40, 128)).astype(np.float32), rng.standard_normal((3, 3, 128, 32), np.float32)
+    x[:, :, 17:] = 0
+    assert not nn.conv2d(x, w, 1, "SAME")[:, :, 18:].any()
