@@ -281,6 +281,7 @@ static work begin(const fc_forward *call, const fc_region *region, void *scratch
     k.sums = strip + call->strip_bytes;
     k.sums_stride = region->channels;
     memset(k.zeros, 0, (size_t)(call->sum.chunk * size));
+    if (call->lanes == FC_PIXELS) return k; /* which stages no more than it needs */
     k.view = call->direct ? fc_direct_view(call, region->group) : fc_stage_strip(call, region, strip);
     return k;
 }
@@ -312,7 +313,7 @@ void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
         k.sums_stride = p->f;
     }
     if (call->lanes == FC_PIXELS) {
-        fc_image_filter(call, &k.region, &k.view, k.table, k.packed, k.sums);
+        fc_image_filter(call, &k.region, k.packed + call->packed_bytes, k.packed, k.sums);
     } else {
         if (call->lanes == FC_TAPS) {
             fc_tap_products(call, &k.region, &k.view, k.table, k.packed, k.packed + fc_tap_filters_size(call), k.sums);

@@ -104,6 +104,21 @@ typedef struct fc_winograd_kernels {
     fc_peak_fn *peak;
 } fc_winograd_kernels;
 
+/* Rows of outputs of a filter for images of one channel (kernels/image_filter.inc); steps count elements. */
+enum { FC_IMAGE_ROWS = 4 /* at a time */ };
+typedef struct fc_image_rows {
+    const void *x;      /* what the first tap of the first output meets; columns lie side by side */
+    const void *w;      /* [row][column] of taps */
+    void *y;            /* the first output */
+    int64_t rows;       /* of outputs: FC_IMAGE_ROWS, each a tap_row below the one before, or 1 */
+    int64_t columns;    /* of outputs; x is read up to whole pairs of vectors */
+    int64_t taps;       /* of a row of taps */
+    int64_t first, end; /* rows of taps inside the image */
+    int64_t block;      /* rows of taps in a block of the sum */
+    int64_t tap_row, y_row;
+} fc_image_rows;
+typedef void fc_image_rows_fn(const fc_image_rows *rows);
+
 typedef enum fc_activation {
     FC_LINEAR,
     FC_RELU,
@@ -160,6 +175,7 @@ typedef struct fc_gemm {
     fc_gemm_fn *const *tile2; /* tile2[rows - 1]: two vectors of columns */
     fc_pack_fn *pack;
     fc_add_taps_fn *add_taps;
+    fc_image_rows_fn *image_rows;
     fc_depthwise_fn *depthwise;
     fc_depthwise_gradient_fn *depthwise_gradient;
     fc_finish_fn *finish;

@@ -11,6 +11,8 @@ enum {
     FEWEST_PIXELS = 56,     /* of a region that is split further only to keep threads busy */
     PACKED = 1 << 18,       /* bytes of filters packed at once: half of a small second-level cache */
     MOST_PACKED = 1 << 21,  /* where one block takes more than PACKED; channels are split beyond */
+    IMAGE_PIXELS = 1 << 15, /* of a region of an image filter, in rows as long as possible: */
+    IMAGE_COLUMNS = 1 << 12,
     TAP_ROWS = 8,           /* rows a filter row, of a region whose lanes hold taps: it reads kh - 1 more */
     TAP_PRODUCTS = 1 << 15, /* most of its products of one row: 128 KB in float32 */
     STRIP = 1 << 20,        /* bytes of a staged strip, where more than one pixel has to fit */
@@ -123,6 +125,10 @@ void fc_forward_split(fc_forward *call, int threads) {
     const int64_t rows = strip_rows(call) * p->oh;
     call->column_tasks = fc_parts(p->ow, PIXELS);
     call->row_tasks = call->column_tasks > 1 ? rows : fc_parts(rows, PIXELS / p->ow);
+    if (call->lanes == FC_PIXELS) {
+        call->column_tasks = fc_parts(p->ow, IMAGE_COLUMNS);
+        call->row_tasks = fc_parts(rows, 1 + IMAGE_PIXELS / fc_parts(p->ow, call->column_tasks));
+    }
     if (call->lanes == FC_TAPS) {
         call->column_tasks = fc_parts(p->ow, 1 + TAP_PRODUCTS / (p->kh * p->kw * p->f));
         call->row_tasks = fc_parts(rows, TAP_ROWS * p->kh);
