@@ -6,8 +6,9 @@
 
 /* What the lanes of a vector hold, and so the method. */
 typedef enum fc_lanes {
-    FC_CHANNELS,  /* of one output pixel */
-    FC_PIXELS,    /* neighbouring ones: fc_image_filter, for 1 input channel, arithmetic types, dense and folded taps */
+    FC_CHANNELS, /* of one output pixel */
+    FC_PIXELS, /* neighbouring ones: fc_image_filter, for arithmetic types, 1 group, folded sums, stride and dilation 1
+                  along the row and, with more than 1 input channel, along the column */
     FC_DEPTHWISE, /* of one output pixel, of as many groups: fc_depthwise_task, for as many groups as input channels */
     FC_TAPS,      /* of one input pixel: fc_tap_products, for arithmetic types, 1 group, dense taps, and stride 1 */
     FC_WINOGRAD /* channels of transformed tiles: fc_winograd_task, for sums in float32 of 3x3 dense taps, stride 1, and

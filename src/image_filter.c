@@ -1,12 +1,43 @@
-/* Filters for images of one channel: vectors along the row, several rows at a time, each output channel by itself.
+/* Filters for images of few channels: vectors along the row, several rows at a time, each output channel by itself.
  *
- * With one input channel, the terms of neighbouring outputs are neighbours in the image row. Where all of their windows
- * lie inside the image, rows are read as they lie; the few columns beside are staged, padded, in a strip. Rows of taps
- * above and below the image are skipped: they would add zeros to the sums. */
+ * In one channel, the terms of neighbouring outputs are neighbours in the image row. If there is but one, rows are read
+ * as they lie where all windows lie inside the image, and the few columns beside are staged, padded, in a strip; else
+ * all are staged, a plane for each channel. Rows of taps above and below the image are skipped: they would add zeros.
+ */
 #include "image_filter.h"
 #include "epilogue.h"
 #include "pack.h"
 #include "sizes.h"
+#include <string.h>
+
+/* The first of a region's input rows, which may lie above the image. */
+static int64_t first_row(const fc_forward *call, const fc_region *region) {
+    return region->row * call->problem.stride_h - call->problem.pad_top;
+}
+
+/* Copies what the region reads, of all channels, to rows of padded planes; only with dense rows of taps. */
+static fc_view stage_planes(const fc_forward *call, const fc_region *region, char *strip) {
+    const fc_problem *p = &call->problem;
+    const fc_tensor *x = &call->x;
+    const int64_t size = fc_dtype_size(x->dtype), columns = region->columns + p->kw - 1;
+    const int64_t top = first_row(call, region), left = region->column - p->pad_left;
+    const int64_t first = fc_least(columns, left < 0 ? -left : 0), end = fc_least(columns, p->w - left);
+    const int64_t above = top < 0 ? -top : 0, below = fc_least(region->rows + p->kh - 1, p->h - top);
+    for (int64_t r = above; r < below; r++) { /* the strip has only rows of the image */
+        char *const to = strip + (r - above) * call->strip_row_bytes;
+        const int64_t at = region->image * x->stride_n + (top + r) * x->stride_h + (left + first) * x->stride_w;
+        if (first > 0 || end < columns) memset(to, 0, (size_t)(p->c * columns * size));
+        if (end > first)
+            fc_copy_matrix(call->kernels, (int)size, (const char *)x->data + at * size, x->stride_w, x->stride_c,
+                           end - first, p->c, to + first * size, 1, columns);
+    }
+    /* The view counts rows and columns of the whole output; the strip begins at the region's. */
+    const uintptr_t before = (uintptr_t)((region->row + above) * call->strip_row_bytes + region->column * size);
+    return (fc_view){.origin = (uintptr_t)strip - before,
+                     .row = call->strip_row_bytes,
+                     .column = size,
+                     .tap_row = call->strip_row_bytes};
+}
 
 /* What one call works with. */
 typedef struct work {
@@ -23,17 +54,20 @@ static void filter_columns(const work *k, const fc_view *view, int64_t column, i
     const fc_problem *p = &call->problem;
     const fc_region *region = k->region;
     const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
-    const int64_t size = gemm->size, terms = p->kh * p->kw;
+    const int64_t size = gemm->size, terms = p->kh * p->kw * p->c;
     const uintptr_t image = view->origin + (uintptr_t)(region->image * view->image + column * view->column);
     const int shared =
         p->stride_h == 1 && p->dilation_h == 1; /* an input row is the next one of the output row above */
-    fc_image_rows t = {.tap_row = view->tap_row / size,
+    fc_image_rows t = {.tap_row =
+                           (shared ? view->row : view->tap_row) / size, /* views of one row of taps have no step */
+                       .planes = p->c,
+                       .plane = columns + p->kw - 1,
                        .taps = p->kw,
                        .block = call->sum.block_runs,
                        .columns = columns,
                        .y_row = k->pitch * p->f};
     for (int64_t r = 0; r < region->rows; r += t.rows) {
-        const int64_t oy = region->row + r, top = oy * p->stride_h - p->pad_top;
+        const int64_t oy = region->row + r, top = first_row(call, region) + r * p->stride_h;
         t.first = 0;
         t.end = p->kh;
         while (t.first < t.end && top + t.first * p->dilation_h < 0) t.first++;
@@ -69,17 +103,18 @@ static void finish_rows(const work *k) {
 void fc_image_filter(const fc_forward *call, const fc_region *region, void *strip, void *packed, void *sums) {
     const fc_problem *p = &call->problem;
     const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
-    const int64_t size = gemm->size, terms = p->kh * p->kw, width = 2 * gemm->lanes;
-    for (int64_t i = 0; i < p->kh; i++)
-        fc_copy_matrix(call->kernels, (int)size, (const char *)call->w.data + i * call->w.h * size, call->w.w,
-                       call->w.column, p->kw, p->f, (char *)packed + i * p->kw * size, 1, terms);
+    const int64_t size = gemm->size, rows = p->kh * p->c, width = 2 * gemm->lanes;
+    for (int64_t i = 0; i < rows; i++) /* of taps, each channel's by themselves */
+        fc_copy_matrix(call->kernels, (int)size,
+                       (const char *)call->w.data + (i / p->c * call->w.h + i % p->c * call->w.depth) * size, call->w.w,
+                       call->w.column, p->kw, p->f, (char *)packed + i * p->kw * size, 1, rows * p->kw);
     const work k = {call, region, packed, sums, call->in_place ? p->ow : region->columns};
 
     /* The columns that are read in place: whole vectors, for what follows a row is not always memory. */
     const int64_t end = region->column + region->columns;
     int64_t first = p->pad_left > region->column ? p->pad_left : region->column;
     const int64_t last = fc_least(end, p->w - p->kw + p->pad_left + 1);
-    const int64_t direct = call->x.stride_w == 1 && last > first ? (last - first) / width * width : 0;
+    const int64_t direct = p->c == 1 && call->x.stride_w == 1 && last > first ? (last - first) / width * width : 0;
     if (direct == 0) first = end;
     const int64_t pieces[2][2] = {{region->column, first}, {first + direct, end}};
     for (int i = 0; i < 2; i++) {
@@ -87,7 +122,7 @@ void fc_image_filter(const fc_forward *call, const fc_region *region, void *stri
         piece.column = pieces[i][0];
         piece.columns = pieces[i][1] - pieces[i][0];
         if (piece.columns <= 0) continue;
-        const fc_view view = fc_stage_strip(call, &piece, strip);
+        const fc_view view = p->c > 1 ? stage_planes(call, &piece, strip) : fc_stage_strip(call, &piece, strip);
         filter_columns(&k, &view, piece.column, piece.columns);
     }
     if (direct) {

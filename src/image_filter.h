@@ -1,4 +1,4 @@
-/* Filters for images of one channel: vectors along the row. */
+/* Filters for images of few channels: vectors along the row. */
 #ifndef FC_IMAGE_FILTER_H
 #define FC_IMAGE_FILTER_H
 

@@ -104,11 +104,13 @@ typedef struct fc_winograd_kernels {
     fc_peak_fn *peak;
 } fc_winograd_kernels;
 
-/* Rows of outputs of a filter for images of one channel (kernels/image_filter.inc); steps count elements. */
+/* Rows of outputs of a filter for images of few channels (kernels/image_filter.inc); steps count elements. */
 enum { FC_IMAGE_ROWS = 4 /* at a time */ };
 typedef struct fc_image_rows {
     const void *x;      /* what the first tap of the first output meets; columns lie side by side */
-    const void *w;      /* [row][column] of taps */
+    int64_t planes;     /* channels, */
+    int64_t plane;      /* from each to the next */
+    const void *w;      /* [row of taps][channel][column of taps] */
     void *y;            /* the first output */
     int64_t rows;       /* of outputs: FC_IMAGE_ROWS, each a tap_row below the one before, or 1 */
     int64_t columns;    /* of outputs; x is read up to whole pairs of vectors */

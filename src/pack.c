@@ -25,6 +25,17 @@ static void copy_4(const uint32_t *from, int64_t from_row, int64_t from_column, 
         for (int64_t c = 0; c < columns; c++) to[r * to_row + c * to_column] = from[r * from_row + c * from_column];
 }
 
+/* Colour images, between pixels and planes. */
+static void copy_4_by_3(const uint32_t *from, int64_t from_row, int64_t from_column, int64_t rows, uint32_t *to,
+                        int64_t to_row, int64_t to_column) {
+    for (int64_t r = 0; r < rows; r++, from += from_row, to += to_row) {
+        const uint32_t a = from[0], b = from[from_column], c = from[2 * from_column];
+        to[0] = a;
+        to[to_column] = b;
+        to[2 * to_column] = c;
+    }
+}
+
 static void copy_8(const uint64_t *from, int64_t from_row, int64_t from_column, int64_t rows, int64_t columns,
                    uint64_t *to, int64_t to_row, int64_t to_column) {
     for (int64_t r = 0; r < rows; r++)
@@ -46,6 +57,10 @@ void fc_copy_matrix(const fc_kernels *kernels, int size, const void *from, int64
     }
     if (worth_it && from_row == 1 && to_column == 1) {
         kernels->transpose_4(from, from_column, columns, rows, to, to_row);
+        return;
+    }
+    if (size == 4 && columns == 3) {
+        copy_4_by_3(from, from_row, from_column, rows, to, to_row, to_column);
         return;
     }
     for (int64_t c = 0; c < columns; c += BLOCK) {

@@ -67,7 +67,7 @@ static void measure_region(fc_forward *call, int64_t rows, int64_t columns, int6
     call->blocks_at_once = fc_least(fc_block_count(sum), PACKED / block + (PACKED < block));
     call->table_bytes = fc_aligned(FC_TOGETHER * sum->block_runs * call->blocks_at_once * (int64_t)sizeof(void *));
     call->packed_bytes =
-        fc_aligned(call->lanes == FC_PIXELS ? p->f * p->kh * p->kw * size : call->blocks_at_once * block);
+        fc_aligned(call->lanes == FC_PIXELS ? p->f * p->kh * p->kw * p->c * size : call->blocks_at_once * block);
     if (call->lanes == FC_TAPS) call->packed_bytes = fc_tap_filters_size(call) + fc_tap_products_size(call, columns);
     call->sums_bytes = call->in_place ? 0 : fc_aligned(call->pixels * fc_least(width, p->f / p->groups) * size);
     call->scratch_bytes = FC_HEADER + fc_aligned(sum->chunk * size) + call->table_bytes + call->packed_bytes +
