@@ -19,9 +19,9 @@ class Rung(NamedTuple):
 
 
 # From how many channels on a tile's results err no more than TensorFlow's, whose error grows with the square root of
-# the number of terms: padding counts as fewer channels. Those of larger tiles are due to cancellation in the transforms,
-# 1.5, 2.3 and 3.6 times that of a sum, and hardly grow, as channels are summed in short blocks. "fast" allows 2.5 times
-# TensorFlow's error, and results of half precision are rounded a thousand times as roughly.
+# the number of terms: padding counts as fewer channels. Those of larger tiles are due to cancellation in the
+# transforms, 1.5, 2.3 and 3.6 times that of a sum, and hardly grow, as channels are summed in short blocks. "fast"
+# allows 2.5 times TensorFlow's error, and results of half precision are rounded a thousand times as roughly.
 FEWEST_CHANNELS = {(2, 2): 14, (4, 2): 40, (2, 4): 40, (4, 4): 112}
 FEWEST_CHANNELS_FAST = {(2, 2): 14, (4, 2): 14, (2, 4): 14, (4, 4): 24}
 
