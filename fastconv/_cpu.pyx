@@ -360,16 +360,17 @@ cdef int share_out(fc_forward *calls, int count, int threads) except -1:
         each = max(each, calls[index].scratch_bytes)
         if calls[index].pack_tasks:
             packed += fc_packed_size(&calls[index])
-    threads = <int>min(<int64_t>threads, tasks)
+    cdef int team = <int>min(<int64_t>threads, tasks)
     each = (each + 63) // 64 * 64
-    cdef char *scratch = take_scratch(threads * each + packed)
-    for task in range(threads):
+    cdef char *scratch = take_scratch(team * each + packed)
+    for task in range(team):
         fc_forward_begin(scratch + task * each)
-    cdef char *filters = scratch + threads * each
+    cdef char *filters = scratch + team * each
     for index in range(count):
         if calls[index].pack_tasks:
             pack(&calls[index], calls[index].pack_tasks, filters, threads)
             filters += fc_packed_size(&calls[index])
+    threads = team
     with nogil:
         if threads == 1:  # not a team of one, which may hang in a forked child
             for task in range(tasks):
@@ -384,6 +385,7 @@ cdef int share_out(fc_forward *calls, int count, int threads) except -1:
 cdef void pack(fc_forward *call, int64_t tasks, void *packed, int threads) noexcept:
     """Packs all filters of a call, which then uses them."""
     cdef int64_t task
+    threads = <int>min(<int64_t>threads, tasks)
     with nogil:
         if threads == 1:  # not a team of one, which may hang in a forked child
             for task in range(tasks):

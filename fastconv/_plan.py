@@ -23,8 +23,8 @@ from fastconv._winograd import Rung, rung
 # More output channels than this fill vectors by themselves; longer rows and larger banks of filters than these do not
 # stay in the first and second cache beside the image.
 IMAGE_FILTER_CHANNELS, IMAGE_FILTER_ROW, IMAGE_FILTER_TERMS = 15, 128, 1 << 15
-# With more input channels, which are taken apart, as many outputs.
-IMAGE_FILTER_DEPTH, IMAGE_FILTER_CHANNELS_DEEP = 4, 7
+# With more input channels, which are taken apart, as many output channels, and terms of a row, which are not split.
+IMAGE_FILTER_DEPTH, IMAGE_FILTER_CHANNELS_DEEP, IMAGE_FILTER_ROW_DEEP = 4, 7, 48
 
 # Every input channel is repeated for each of its filters; longer rows are not summed in one piece, and rows further
 # apart than this need too much memory where they are staged.
@@ -71,7 +71,8 @@ def _unless_image_filter(problem: ConvProblem, dtype: np.dtype, options: Options
         return "there are enough output channels to fill a vector"
     if problem.kw == 1 or problem.stride_w > 1 or problem.dilation_w > 1:
         return "the taps along the row are single, strided or dilated"
-    if problem.kw > IMAGE_FILTER_ROW or problem.kh * problem.kw * problem.c * problem.f > IMAGE_FILTER_TERMS:
+    row = IMAGE_FILTER_ROW if problem.c == 1 else IMAGE_FILTER_ROW_DEEP
+    if problem.kw * problem.c > row or problem.kh * problem.kw * problem.c * problem.f > IMAGE_FILTER_TERMS:
         return "the filters are too large for the caches"
     if dtype.itemsize == 2:
         return "half precision is converted in the store"

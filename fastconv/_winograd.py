@@ -34,6 +34,7 @@ FEW_MORE = 1.5
 # filter. Filters count once: no choice may depend on the number of images. Below GAIN they are not worth their error.
 TILE_COST, FILTER_COST = 5, 2.5
 GAIN = 1.1
+MOST_CHANNELS = 1 << 14  # one tile of more does not fit the caches
 TAPS = 3
 
 
@@ -81,6 +82,8 @@ def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
         return "the filter is not 3x3"
     if (p.stride_h, p.stride_w, p.dilation_h, p.dilation_w, p.groups) != (1, 1, 1, 1, 1):
         return "the filter is strided, dilated or grouped"
+    if p.c > MOST_CHANNELS:
+        return "there are too many channels for the caches"
     rough = precision == "fast" or dtype.itemsize == 2
     fewest = FEWEST_CHANNELS_FAST if rough else FEWEST_CHANNELS
     present = _channels_of_windows(p)

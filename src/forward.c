@@ -239,28 +239,22 @@ static void store_sums(const work *k) {
     }
 }
 
-/* Which filters a thread's scratch holds packed: those of these channels of this call, if any. */
-typedef struct packed_filters {
-    const fc_forward *call;
-    int64_t channel;
-} packed_filters;
-
 /* The whole sum. Where all filters of these channels fit, they stay packed for this thread's next region of the same.
  */
-static void sum_blocks(const work *k, packed_filters *held) {
+static void sum_blocks(const work *k, fc_held *held) {
     const fc_forward *call = k->call;
     const int64_t blocks = fc_block_count(&call->sum), at_once = call->blocks_at_once;
     const int64_t channel = k->region.group * (call->problem.f / call->problem.groups) + k->region.channel;
     for (int64_t first = 0; first < blocks; first += at_once) {
         const int64_t count = fc_least(at_once, blocks - first);
-        if (!call->packed && (blocks > at_once || held->call != call || held->channel != channel))
+        if (!call->packed && (blocks > at_once || held->call != call || held->index != channel))
             fc_pack_blocks(call, &k->region, k->filters, first, count, k->packed);
         add_blocks(k, first, count);
     }
-    *held = (packed_filters){blocks > at_once || call->packed ? NULL : call, channel};
+    *held = (fc_held){blocks > at_once || call->packed ? NULL : call, channel};
 }
 
-void fc_forward_begin(void *scratch) { *(packed_filters *)scratch = (packed_filters){0}; }
+void fc_forward_begin(void *scratch) { *(fc_held *)scratch = (fc_held){0}; }
 
 void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch) {
     for (; task >= calls->tasks; calls++) task -= calls->tasks;
@@ -280,8 +274,8 @@ static work begin(const fc_forward *call, const fc_region *region, void *scratch
     char *const strip = k.packed + call->packed_bytes;
     k.sums = strip + call->strip_bytes;
     k.sums_stride = region->channels;
-    memset(k.zeros, 0, (size_t)(call->sum.chunk * size));
     if (call->lanes == FC_PIXELS) return k; /* which stages no more than it needs */
+    memset(k.zeros, 0, (size_t)(call->sum.chunk * size));
     k.view = call->direct ? fc_direct_view(call, region->group) : fc_stage_strip(call, region, strip);
     return k;
 }
@@ -295,6 +289,7 @@ void fc_direct_sums(const fc_forward *call, const fc_region *region, void *scrat
 
 void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
     if (call->lanes == FC_DEPTHWISE) {
+        fc_forward_begin(scratch); /* nothing is held any more */
         fc_depthwise_task(call, task, (char *)scratch + FC_HEADER);
         return;
     }
@@ -302,6 +297,7 @@ void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
         fc_winograd_task(call, task, scratch);
         return;
     }
+    if (call->lanes != FC_CHANNELS) fc_forward_begin(scratch);
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_problem *p = &call->problem;
     const fc_region region = fc_locate(call, task);

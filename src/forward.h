@@ -25,14 +25,14 @@ typedef struct fc_forward {
     fc_filters w; /* of x's dtype */
     fc_lanes lanes;
     fc_epilogue epilogue; /* its bias is of the arithmetic type, one for each output channel */
-    const void *packed;   /* all filters, as fc_pack left them for an equal call whose lanes are channels; or null */
+    const void *packed;   /* all filters, as fc_pack left them for an equal call; or null */
 
     /* how the work is split; set by fc_forward_split. Nothing here can change a bit of the result. */
     int direct;            /* filters' windows are read in place, from x itself; else x is staged by strips */
     int in_place;          /* sums are built in y itself; else in scratch, and converted or transposed at the end */
     int64_t images;        /* 1 where a strip of output rows may run across images, else n */
-    int64_t row_tasks;     /* strips of output rows, an image */
-    int64_t column_tasks;  /* pieces of one output row; more than 1 only where a strip is one row */
+    int64_t row_tasks;     /* strips of output rows, an image; in Winograd's, ranges of the tiles of all */
+    int64_t column_tasks;  /* pieces of an output row */
     int64_t channel_tasks; /* ranges of filter panels, a group */
     int64_t tasks;
     int64_t pack_tasks;     /* to be done before all other tasks, with `packed` set to their result; 0: none */
@@ -44,8 +44,8 @@ typedef struct fc_forward {
 
 void fc_forward_split(fc_forward *call, int threads);
 
-/* Packs all filters of a call whose lanes are channels, for it and others, in tasks; how many, and how many bytes that
- * takes. */
+/* Packs all filters of a call whose lanes hold channels, or of Winograd's, for it and others, in tasks; how many, and
+ * how many bytes that takes. */
 int64_t fc_packed_size(const fc_forward *call);
 int64_t fc_pack_tasks(const fc_forward *call);
 void fc_pack(const fc_forward *call, int64_t task, void *packed);

@@ -1,9 +1,8 @@
 /* Filters for images of few channels: vectors along the row, several rows at a time, each output channel by itself.
  *
- * In one channel, the terms of neighbouring outputs are neighbours in the image row. If there is but one, rows are read
- * as they lie where all windows lie inside the image, and the few columns beside are staged, padded, in a strip; else
- * all are staged, a plane for each channel. Rows of taps above and below the image are skipped: they would add zeros.
- */
+ * In one channel, the terms of neighbouring outputs are neighbours in the image row. If there is but one, dense rows
+ * are read as they lie where all windows lie inside the image, and the few columns beside are staged, padded, in a
+ * strip; else all are staged, a plane for each channel. Rows of taps above and below the image are skipped. */
 #include "image_filter.h"
 #include "epilogue.h"
 #include "pack.h"

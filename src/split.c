@@ -55,7 +55,7 @@ static int writable_in_place(const fc_forward *call) {
 
 static int64_t strip_rows(const fc_forward *call) { return call->images > 1 ? 1 : call->problem.n; }
 
-/* Scratch for regions of at most so many rows and columns of pixels, and output channels in whole panels. */
+/* Scratch for regions of at most so many rows and columns of pixels, and output channels. */
 static void measure_region(fc_forward *call, int64_t rows, int64_t columns, int64_t width) {
     const fc_problem *p = &call->problem;
     const fc_sum *sum = &call->sum;

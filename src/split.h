@@ -5,10 +5,17 @@
 #include "strip.h"
 
 enum {
-    FC_HEADER = 64,   /* bytes at the start of scratch: which filters it holds packed */
+    FC_HEADER = 64,   /* bytes at the start of scratch: an fc_held */
     FC_TASKS = 4,     /* a thread, for all to end together though one is interrupted; half, where each costs packing */
     FC_TOGETHER = 28, /* most pixels of the tiles that share a panel while it is in the first cache: 14 KB of windows */
 };
+
+/* What of a call a thread's scratch holds for its next task, if any: packed filters from this channel on or, in
+ * Winograd's, this range of tiles, transformed. */
+typedef struct fc_held {
+    const fc_forward *call;
+    int64_t index;
+} fc_held;
 
 /* The kernels of the call's arithmetic type. */
 const fc_gemm *fc_arithmetic_of(const fc_forward *call);

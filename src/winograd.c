@@ -27,6 +27,7 @@ enum {
     CACHED = 1 << 19,  /* bytes of transformed tiles and products, of more tiles than those */
     MOST = 1 << 23,    /* bytes of transformed tiles */
 
+    TINY = 27, /* the exponent of 2^-100 */
     UNEVEN = 8 /* binary orders of magnitude between a window's largest value and the tile's: the error of the tile's
                   values is then 2^-24 * 2^8 of the window's */
 };
@@ -89,7 +90,6 @@ static layout layout_of(const fc_forward *call, const grid *g) {
 
 void fc_winograd_split(fc_forward *call, int threads) {
     call->direct = fc_windows_in_place(call);
-    call->images = call->column_tasks = 1;
     call->pixels = 1;
     grid g = grid_of(call);
     const int64_t panels = fc_panels(call), cell_bytes = g.cells * (int64_t)sizeof(float);
@@ -100,13 +100,15 @@ void fc_winograd_split(fc_forward *call, int threads) {
     } else {
         call->pack_tasks = call->packed ? 0 : fc_transform_tasks(call);
         const int64_t cached = CACHED / ((g.pitch + fc_panel_width(call)) * cell_bytes);
-        const int64_t most = MOST / (g.pitch * cell_bytes) + 1;
+        const int64_t most = MOST > g.pitch * cell_bytes ? MOST / (g.pitch * cell_bytes) : 1;
         const int64_t rows = call->kernels->winograd.rows, few = fc_parts(FEWEST_TILES, rows) * rows;
         const int64_t each = fc_least(most, cached / rows * rows > few ? cached / rows * rows : few);
         call->row_tasks = fc_parts(g.tiles, each);
-        if (call->row_tasks > 1) call->row_tasks = fc_parts(call->row_tasks, threads) * threads;
+        if (call->row_tasks > 1 || panels < threads) call->row_tasks = fc_parts(call->row_tasks, threads) * threads;
         call->row_tasks = fc_least(call->row_tasks, g.tiles);
-        call->channel_tasks = fc_least(panels, fc_parts(threads > 1 ? FC_TASKS * threads : 1, call->row_tasks));
+        /* Tasks of one range of tiles that run at the same time each transform it. */
+        const int scarce = threads > 1 && call->row_tasks < 2 * threads;
+        call->channel_tasks = scarce ? fc_least(panels, fc_parts(FC_TASKS * threads, call->row_tasks)) : 1;
     }
     call->pixels = fc_parts(g.tiles, call->row_tasks);
     call->tasks = call->row_tasks * call->channel_tasks;
@@ -183,7 +185,8 @@ static place place_of(const work *k, int64_t tile) {
     return (place){tile / g->wide / g->high, y, x, fc_least(g->m_rows, p->oh - y), fc_least(g->m_columns, p->ow - x)};
 }
 
-/* Whether some output's window holds only values that are small beside the tile's largest, or that is not finite. */
+/* Whether some output's window holds only values that are small beside the tile's largest, or that is not finite, or so
+ * small that differences are flushed to zero. */
 static int is_uneven(const grid *g, const place *at, const uint32_t *peaks, int64_t row) {
     uint32_t most = 0, least = UINT32_MAX;
     for (int64_t i = 0; i < g->rows; i++)
@@ -202,6 +205,7 @@ static int is_uneven(const grid *g, const place *at, const uint32_t *peaks, int6
             if (window < least) least = window;
         }
     }
+    if (most && most >> 23 < TINY) return 1;
     return most >> 23 == 0xff || (most >> 23) > (least >> 23) + UNEVEN;
 }
 
@@ -361,12 +365,6 @@ static void multiply(const work *k, int64_t columns, int64_t first, int64_t chan
     }
 }
 
-/* Which tiles a thread's scratch holds transformed: a range of this call's, if any; as fc_forward_begin leaves it. */
-typedef struct held_tiles {
-    const fc_forward *call;
-    int64_t range;
-} held_tiles;
-
 void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
     const fc_float_mode callers = fc_float_mode_enter();
     const int64_t range = task / call->channel_tasks, channel_task = task % call->channel_tasks;
@@ -375,14 +373,14 @@ void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
     k.at = layout_of(call, g);
     k.first = g->tiles * range / call->row_tasks;
     k.end = g->tiles * (range + 1) / call->row_tasks;
-    held_tiles *const held = scratch;
-    if (held->call != call || held->range != range) {
+    fc_held *const held = scratch;
+    if (held->call != call || held->index != range) {
         memset(k.scratch + k.at.zeros, 0, (size_t)g->pitch * sizeof(float));
         for (int64_t tile = k.first, count; tile < k.end; tile += count) {
             count = fc_least(k.end - tile, g->wide - tile % g->wide);
             spread_row(&k, tile, count);
         }
-        *held = (held_tiles){call, range};
+        *held = (fc_held){call, range};
     }
     const int64_t panels = fc_panels(call), width = fc_panel_width(call), c = call->problem.c;
     const int64_t part = call->winograd.part, end = panels * (channel_task + 1) / call->channel_tasks;
