@@ -42,7 +42,7 @@ def read(path: str) -> tuple[np.ndarray, np.ndarray | None, float]:
                 grey = image.mode in ("1", "L", "LA")
                 mode = ("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")
                 pixels, white = np.asarray(image.convert(mode)), 255.0
-    except (OSError, image_module.DecompressionBombError) as error:
+    except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
         raise ImageError(f"{path}: cannot be read as an image ({error})") from None
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     opacity = None

@@ -1,5 +1,6 @@
 """At least as accurate as TensorFlow, in its default mode, on every benchmark layer, forward and backward."""
 
+import json
 import sys
 from pathlib import Path
 
@@ -23,3 +24,13 @@ def test_errs_no_more_than_tensorflow(token, direction):
         pytest.skip("TensorFlow does not compute this")
     assert ours.rms <= 1.05 * theirs.rms
     assert ours.maximum <= 1.25 * theirs.maximum
+
+
+def test_the_table_holds_every_layer_and_none_errs_more_than_tensorflow():
+    """Of all layers, larger ones too: what ``python benchmarks/accuracy.py`` found."""
+    rows = json.loads((BENCHMARKS / "results" / "accuracy.json").read_text())["layers"]
+    assert {(row["problem"], row["direction"]) for row in rows} == {(t, d) for t in layers() for d in DIRECTIONS}
+    for row in rows:
+        if row["tensorflow"]:
+            assert row["fastconv"]["rms"] <= 1.05 * row["tensorflow"]["rms"], row
+            assert row["fastconv"]["maximum"] <= 1.25 * row["tensorflow"]["maximum"], row

@@ -71,10 +71,15 @@ def test_errors_are_one_line(tmp_path, capsys):
     picture, text = tmp_path / "in.png", tmp_path / "text.png"
     Image.fromarray(np.zeros((8, 8), np.uint8)).save(picture)
     text.write_text("not an image")
+    broken = tmp_path / "broken.png"
+    data = bytearray(picture.read_bytes())
+    data[data.index(b"IDAT") - 1] = 0  # the length of a chunk: the next one then has no kind
+    broken.write_bytes(data)
     for arguments, message in [
         ([str(tmp_path / "none.png"), "--kernel", "edge", "-o", "x.png"], "no such file"),
         ([str(picture), "--kernel", "edgy", "-o", "x.png"], "edgy: no such kernel; there are identity, edge"),
         ([str(text), "--kernel", "edge", "-o", "x.png"], "cannot be read as an image"),
+        ([str(broken), "--kernel", "edge", "-o", "x.png"], "cannot be read as an image"),
         ([str(picture), "--kernel", "edge", "-o", str(tmp_path / "no" / "x.png")], "cannot be written"),
         ([str(picture), "--kernel", "edge", "-o", str(tmp_path / "x.unknown")], "cannot be written"),
     ]:

@@ -321,3 +321,17 @@ def test_any_geometry_of_the_forward_pass_has_both_gradients(shape, taps, stride
         result = gradient(direction, case, dy)
         if max(*strides, *dilations) < 100:
             assert_gradient_close(result, direction, case, dy)
+
+
+@pytest.mark.parametrize("bad", [np.nan, -np.inf, -3.4e38])
+@pytest.mark.parametrize("channels", [3, 32, 64, 130])
+def test_bad_numbers_stay_within_their_windows_in_input_gradients(isa, channels, bad):
+    rng = np.random.default_rng(0)
+    w, dy = random_array(rng, (3, 3, 20, channels), "float32"), random_array(rng, (1, 16, 17, channels), "float32")
+    clean = nn.conv2d_backprop_input((1, 16, 17, 20), w, dy, 1, "SAME")
+    dy[0, 7, 8] = bad
+    dx = nn.conv2d_backprop_input((1, 16, 17, 20), w, dy, 1, "SAME")
+    away = np.ones((16, 17), bool)
+    away[6:9, 7:10] = False
+    assert np.allclose(dx[0, away], clean[0, away], rtol=1e-4, atol=1e-4)
+    assert not np.isclose(dx[0, ~away], clean[0, ~away]).any()

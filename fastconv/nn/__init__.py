@@ -11,7 +11,6 @@ from fastconv.nn.activation import (
     relu6_grad,
     relu_grad,
     silu,
-    softmax,
 )
 from fastconv.nn.conv import conv2d
 from fastconv.nn.depthwise import (
@@ -37,6 +36,7 @@ from fastconv.nn.pool import (
     max_pool2d_grad,
     max_pool_with_argmax,
 )
+from fastconv.nn.softmax import softmax, softmax_grad
 from fastconv.nn.transpose import atrous_conv2d_transpose, conv1d_transpose, conv2d_transpose
 from fastconv.nn.variants import atrous_conv2d, conv1d, convolution
 
@@ -77,4 +77,5 @@ __all__ = [
     "separable_conv2d",
     "silu",
     "softmax",
+    "softmax_grad",
 ]

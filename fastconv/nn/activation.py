@@ -91,27 +91,31 @@ def relu6(features: ArrayLike, name: str | None = None, *, out: np.ndarray | Non
     return stored(narrowed(array, np.minimum(np.maximum(array, array.dtype.type(0)), array.dtype.type(6))), out)
 
 
-def leaky_relu(features: ArrayLike, alpha: float = 0.2, name: str | None = None) -> np.ndarray:
+def leaky_relu(
+    features: ArrayLike, alpha: float = 0.2, name: str | None = None, *, out: np.ndarray | None = None
+) -> np.ndarray:
     """Each element, or `alpha` times it where it is negative.
 
     Parameters
     ----------
-    features : array_like, of any shape, floating
-        A list of Python floats is float32.
+    features : array_like, of any shape
+        Integers are cast to float32.
     alpha : float, optional
         The slope on the negative side.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
 
     Returns
     -------
     numpy.ndarray
-        Of the shape and dtype of `features`.
+        Of the shape of `features`, and of its dtype if that is floating.
 
     Raises
     ------
     TypeError
-        If the dtype is not a floating one.
+        If the dtype is neither a floating nor an integer one.
 
     References
     ----------
@@ -124,11 +128,12 @@ def leaky_relu(features: ArrayLike, alpha: float = 0.2, name: str | None = None)
     >>> nn.leaky_relu([-1.0, 2.0], alpha=0.5)
     array([-0.5,  2. ], dtype=float32)
     """
-    array = floating("features", features)
-    return narrowed(array, np.where(array < 0, array * array.dtype.type(alpha), array))
+    array = array_of("features", features)
+    array = floating("features", array.astype(np.float32) if array.dtype.kind in "iu" else array)
+    return stored(narrowed(array, np.where(array < 0, array * array.dtype.type(alpha), array)), out)
 
 
-def elu(features: ArrayLike, name: str | None = None) -> np.ndarray:
+def elu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
     """Each element x, or exp(x) - 1 where it is negative.
 
     Parameters
@@ -137,6 +142,8 @@ def elu(features: ArrayLike, name: str | None = None) -> np.ndarray:
         A list of Python floats is float32.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
 
     Returns
     -------
@@ -160,10 +167,12 @@ def elu(features: ArrayLike, name: str | None = None) -> np.ndarray:
     array([0., 2.], dtype=float32)
     """
     array = floating("features", features)
-    return narrowed(array, np.where(array < 0, np.expm1(np.minimum(array, array.dtype.type(0))), array))
+    return stored(narrowed(array, np.where(array < 0, np.expm1(np.minimum(array, array.dtype.type(0))), array)), out)
 
 
-def silu(features: ArrayLike, beta: float = 1.0, name: str | None = None) -> np.ndarray:
+def silu(
+    features: ArrayLike, beta: float = 1.0, name: str | None = None, *, out: np.ndarray | None = None
+) -> np.ndarray:
     """The sigmoid-weighted linear unit (swish), x / (1 + exp(-beta x)).
 
     Parameters
@@ -174,6 +183,8 @@ def silu(features: ArrayLike, beta: float = 1.0, name: str | None = None) -> np.
         The steepness of the sigmoid.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
 
     Returns
     -------
@@ -198,11 +209,13 @@ def silu(features: ArrayLike, beta: float = 1.0, name: str | None = None) -> np.
     """
     array = floating("features", features)
     wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
-    with np.errstate(over="ignore"):
-        return narrowed(array, wide / (1 + np.exp(-wide * wide.dtype.type(beta))))
+    with np.errstate(over="ignore", invalid="ignore"):
+        return stored(narrowed(array, wide / (1 + np.exp(-wide * wide.dtype.type(beta)))), out)
 
 
-def gelu(features: ArrayLike, approximate: bool = False, name: str | None = None) -> np.ndarray:
+def gelu(
+    features: ArrayLike, approximate: bool = False, name: str | None = None, *, out: np.ndarray | None = None
+) -> np.ndarray:
     """The Gaussian error linear unit: x times the probability that a standard normal is below x.
 
     Parameters
@@ -213,6 +226,8 @@ def gelu(features: ArrayLike, approximate: bool = False, name: str | None = None
         Whether to use tanh in place of the error function (Hendrycks and Gimpel, arXiv:1606.08415).
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
 
     Returns
     -------
@@ -241,50 +256,7 @@ def gelu(features: ArrayLike, approximate: bool = False, name: str | None = None
         cumulative = (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3))) / 2
     else:
         cumulative = (1 + _cpu.erf(wide / np.sqrt(2))) / 2
-    return narrowed(array, wide * cumulative)
-
-
-def softmax(logits: ArrayLike, axis: int = -1, name: str | None = None) -> np.ndarray:
-    """exp(logits), divided by its sum along an axis.
-
-    Parameters
-    ----------
-    logits : array_like, of any shape but (), floating
-        A list of Python floats is float32.
-    axis : int, optional
-        The axis whose elements add up to 1.
-    name : str, optional
-        Accepted for TensorFlow's sake, and ignored.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape and dtype of `logits`.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If the dtype is not a floating one, or there is no such axis.
-
-    References
-    ----------
-    https://www.tensorflow.org/api_docs/python/tf/nn/softmax
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import nn
-    >>> nn.softmax([1.0, 1.0])
-    array([0.5, 0.5], dtype=float32)
-    """
-    array = floating("logits", logits)
-    if not -array.ndim <= axis < array.ndim:
-        raise ValueError(f"axis: {axis} is not an axis of logits, of shape {array.shape}")
-    if array.size == 0:
-        return array.copy()
-    wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
-    powers = np.exp(wide - wide.max(axis, keepdims=True))
-    return narrowed(array, powers / powers.sum(axis, keepdims=True))
+    return stored(narrowed(array, wide * cumulative), out)
 
 
 def relu_grad(
@@ -370,7 +342,12 @@ def relu6_grad(
 
 
 def leaky_relu_grad(
-    gradients: ArrayLike, features: ArrayLike, alpha: float = 0.2, name: str | None = None
+    gradients: ArrayLike,
+    features: ArrayLike,
+    alpha: float = 0.2,
+    name: str | None = None,
+    *,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The gradient of ``leaky_relu`` with respect to its argument.
 
@@ -384,6 +361,8 @@ def leaky_relu_grad(
         The slope on the negative side.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
 
     Returns
     -------
@@ -407,10 +386,12 @@ def leaky_relu_grad(
     array([1., 5.], dtype=float32)
     """
     dy, x = same_shape(("gradients", "features"), gradients, features)
-    return np.where(x > 0, dy, dy * dy.dtype.type(alpha))
+    return stored(np.where(x > 0, dy, dy * dy.dtype.type(alpha)), out)
 
 
-def elu_grad(gradients: ArrayLike, outputs: ArrayLike, name: str | None = None) -> np.ndarray:
+def elu_grad(
+    gradients: ArrayLike, outputs: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None
+) -> np.ndarray:
     """The gradient of ``elu`` with respect to its argument.
 
     Parameters
@@ -421,6 +402,8 @@ def elu_grad(gradients: ArrayLike, outputs: ArrayLike, name: str | None = None) 
         The result of ``elu``.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
 
     Returns
     -------
@@ -444,4 +427,4 @@ def elu_grad(gradients: ArrayLike, outputs: ArrayLike, name: str | None = None) 
     array([2.5, 5. ], dtype=float32)
     """
     dy, x = same_shape(("gradients", "outputs"), gradients, outputs)
-    return np.where(x < 0, dy * (x + dy.dtype.type(1)), dy)
+    return stored(np.where(x < 0, dy * (x + dy.dtype.type(1)), dy), out)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from fastconv import _cpu
 from fastconv._arguments import array_of, channels_first, check_output
 from fastconv._threads import threads_for
-from fastconv.nn._elementwise import floating, narrowed, same_shape
+from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
 
 _MOST_RADIUS = 64  # that the kernel of local response normalization takes
 _WORK = 32  # multiply-adds that take as long as one of its elements
@@ -32,9 +32,9 @@ def _channel_shape(name: str, array: np.ndarray, value: np.ndarray, first: bool)
 
 
 def _channels_second(data_format: str | None) -> bool:
-    return (isinstance(data_format, str) and data_format[:2] == "NC" and data_format != "NC") or channels_first(
-        data_format
-    )
+    if isinstance(data_format, str) and data_format[0:1] == "N" and "C" in (data_format[1:2], data_format[2:][-1:]):
+        return data_format[1] == "C"
+    return channels_first(data_format)
 
 
 def bias_add(
@@ -140,6 +140,8 @@ def batch_normalization(
     scale: ArrayLike | None,
     variance_epsilon: float,
     name: str | None = None,
+    *,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """``scale * (x - mean) / sqrt(variance + variance_epsilon) + offset``, of shapes that broadcast.
 
@@ -155,6 +157,8 @@ def batch_normalization(
         Added to the variance.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
 
     Returns
     -------
@@ -180,16 +184,25 @@ def batch_normalization(
     array = floating("x", x)
     wide = np.float64 if array.dtype == np.float64 else np.float32
 
-    def cast(value: ArrayLike) -> Any:
-        return np.asarray(value).astype(array.dtype).astype(wide)
+    def cast(name: str, value: ArrayLike | None) -> Any:
+        if value is None:
+            raise TypeError(f"{name}: expected an array, got None")
+        found = np.asarray(value).astype(array.dtype).astype(wide)
+        try:
+            fits = np.broadcast_shapes(found.shape, array.shape) == array.shape
+        except ValueError:
+            fits = False
+        if not fits:
+            raise ValueError(f"{name}: its shape, {found.shape}, does not broadcast to that of x, {array.shape}")
+        return found
 
-    factor = 1 / np.sqrt(cast(variance) + wide(variance_epsilon))
+    factor = 1 / np.sqrt(cast("variance", variance) + wide(variance_epsilon))
     if scale is not None:
-        factor = factor * cast(scale)
-    shift = -cast(mean) * factor
+        factor = factor * cast("scale", scale)
+    shift = -cast("mean", mean) * factor
     if offset is not None:
-        shift = shift + cast(offset)
-    return narrowed(array, array.astype(wide, copy=False) * factor + shift)
+        shift = shift + cast("offset", offset)
+    return stored(narrowed(array, array.astype(wide, copy=False) * factor + shift), out)
 
 
 def _neighbours(squares: Any, radius: int) -> Any:
@@ -215,6 +228,8 @@ def local_response_normalization(
     alpha: float = 1,
     beta: float = 0.5,
     name: str | None = None,
+    *,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Each element divided by a power of the sum of its neighbours' squares in other channels.
 
@@ -230,6 +245,8 @@ def local_response_normalization(
         As in the formula.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
 
     Returns
     -------
@@ -258,15 +275,15 @@ def local_response_normalization(
     kind: Any = np.float64 if array.dtype == np.float64 else np.float32
     radius = _check_radius(depth_radius)
     if array.size == 0:
-        return array.copy()
+        return stored(array.copy(), out)
     if radius <= _MOST_RADIUS:
         x = np.ascontiguousarray(array, kind)
         y = np.empty(x.shape, kind)
         _cpu.normalize(x, None, None, y, radius, bias, alpha, beta, threads_for(_WORK * x.size))
-        return narrowed(array, y)
+        return stored(narrowed(array, y), out)
     wide = array.astype(kind, copy=False)
     scale = kind(bias) + kind(alpha) * _neighbours(wide * wide, radius)
-    return narrowed(array, wide * scale ** kind(-beta))
+    return stored(narrowed(array, wide * scale ** kind(-beta)), out)
 
 
 def local_response_normalization_grad(
@@ -278,6 +295,8 @@ def local_response_normalization_grad(
     alpha: float = 1,
     beta: float = 0.5,
     name: str | None = None,
+    *,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The gradient of ``local_response_normalization`` with respect to its input.
 
@@ -291,6 +310,8 @@ def local_response_normalization_grad(
         As for ``local_response_normalization``.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
 
     Returns
     -------
@@ -319,13 +340,13 @@ def local_response_normalization_grad(
     kind: Any = np.float64 if dy.dtype == np.float64 else np.float32
     radius = _check_radius(depth_radius)
     if dy.size == 0:
-        return dy.copy()
+        return stored(dy.copy(), out)
     operands: list[Any] = [np.ascontiguousarray(array, kind) for array in (dy, x, y)]
     dy_, x_, y_ = operands
     if radius <= _MOST_RADIUS:
         dx = np.empty(dy.shape, kind)
         _cpu.normalize(x_, y_, dy_, dx, radius, bias, alpha, beta, threads_for(2 * _WORK * dx.size))
-        return narrowed(dy, dx)
+        return stored(narrowed(dy, dx), out)
     scale = kind(bias) + kind(alpha) * _neighbours(x_ * x_, radius)
     others = _neighbours(dy_ * y_ / scale, radius)
-    return narrowed(dy, dy_ * scale ** kind(-beta) - kind(2 * alpha * beta) * x_ * others)
+    return stored(narrowed(dy, dy_ * scale ** kind(-beta) - kind(2 * alpha * beta) * x_ * others), out)

@@ -9,6 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_of, check_output, shape_of
+from fastconv.nn._elementwise import stored
 from fastconv.nn._windows import Windows, as_given, as_images, in_c, result_shape, run_gradient, run_pool, windows_of
 
 
@@ -340,6 +341,8 @@ def max_pool2d_grad(
     padding: Any,
     data_format: str | None = "NHWC",
     name: str | None = None,
+    *,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The gradient of ``max_pool2d`` with respect to its input: all of it goes to each window's first maximum.
 
@@ -353,6 +356,8 @@ def max_pool2d_grad(
         As for ``max_pool2d``.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
 
     Returns
     -------
@@ -389,13 +394,13 @@ def max_pool2d_grad(
             raise ValueError(f"{label}: has shape {shape}, but the result has shape {want} (orig_input {x.shape})")
     values = as_images(windows, dy)
     if in_c(x):
-        return run_gradient(windows, images, values, images.shape, x.dtype)
+        return stored(run_gradient(windows, images, values, images.shape, x.dtype), out)
     _, place = _largest(windows, images)
     n, h, w, c = images.shape
     index = (np.arange(n)[:, None, None, None] * (h * w) + place) * c + np.arange(c)
     total = np.zeros(n * h * w * c, x.dtype)
     np.add.at(total, index.ravel(), values.astype(x.dtype).ravel())
-    return as_given(windows, total.reshape(n, h, w, c))
+    return stored(as_given(windows, total.reshape(n, h, w, c)), out)
 
 
 def avg_pool2d_grad(
@@ -406,6 +411,8 @@ def avg_pool2d_grad(
     padding: str,
     data_format: str | None = "NHWC",
     name: str | None = None,
+    *,
+    out: np.ndarray | None = None,
 ) -> np.ndarray:
     """The gradient of ``avg_pool2d`` with respect to its input: each window's cells get equal shares.
 
@@ -419,6 +426,8 @@ def avg_pool2d_grad(
         As for ``avg_pool2d``.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
 
     Returns
     -------
@@ -451,4 +460,4 @@ def avg_pool2d_grad(
     if dy.dtype.kind in "iu":
         raise TypeError(f"grad: dtype {dy.dtype} is not a floating one; convert it with astype (shape {dy.shape})")
     n, h, w, c = (shape[0], *shape[2:], shape[1]) if windows.first else shape
-    return run_gradient(windows, None, as_images(windows, dy), (n, h, w, c), dy.dtype)
+    return stored(run_gradient(windows, None, as_images(windows, dy), (n, h, w, c), dy.dtype), out)

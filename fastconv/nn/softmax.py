@@ -1,0 +1,113 @@
+"""Softmax and its gradient, in NumPy."""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+import numpy as np
+from numpy.typing import ArrayLike
+
+from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
+
+
+def softmax(
+    logits: ArrayLike, axis: int | None = None, name: str | None = None, *, out: np.ndarray | None = None
+) -> np.ndarray:
+    """exp(logits), divided by its sum along an axis.
+
+    Parameters
+    ----------
+    logits : array_like, of any shape but (), floating
+        A list of Python floats is float32.
+    axis : int, optional
+        The axis whose elements add up to 1; the last if omitted.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `logits`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the dtype is not a floating one, or there is no such axis.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/softmax
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.softmax([1.0, 1.0])
+    array([0.5, 0.5], dtype=float32)
+    """
+    array = floating("logits", logits)
+    axis = -1 if axis is None else operator.index(axis)
+    if not -array.ndim <= axis < array.ndim:
+        raise ValueError(f"axis: {axis} is not an axis of logits, of shape {array.shape}")
+    if array.size == 0:
+        return stored(array.copy(), out)
+    wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
+    powers = np.exp(wide - wide.max(axis, keepdims=True))
+    return stored(narrowed(array, powers / powers.sum(axis, keepdims=True)), out)
+
+
+def softmax_grad(
+    gradients: ArrayLike,
+    outputs: ArrayLike,
+    axis: int | None = None,
+    name: str | None = None,
+    *,
+    out: np.ndarray | None = None,
+) -> np.ndarray:
+    """The gradient of ``softmax`` with respect to its argument: ``(gradients - sum(gradients * outputs)) * outputs``.
+
+    Parameters
+    ----------
+    gradients : array_like, floating
+        With respect to the result.
+    outputs : array_like, of the same shape
+        The result of ``softmax``.
+    axis : int, optional
+        That of ``softmax``; the last if omitted.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+    out : numpy.ndarray, optional
+        Where to write the result, C-contiguous; it may be an operand.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the shape and dtype of `gradients`.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the dtype is not a floating one, the shapes differ, or there is no such axis.
+
+    References
+    ----------
+    https://www.tensorflow.org/api_docs/python/tf/nn/softmax
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> nn.softmax_grad([1.0, 0.0], nn.softmax([1.0, 1.0]))
+    array([ 0.25, -0.25], dtype=float32)
+    """
+    dy, y = same_shape(("gradients", "outputs"), floating("gradients", gradients), outputs)
+    axis = -1 if axis is None else operator.index(axis)
+    if not -dy.ndim <= axis < dy.ndim:
+        raise ValueError(f"axis: {axis} is not an axis of gradients, of shape {dy.shape}")
+    kind: Any = np.float64 if dy.dtype == np.float64 else np.float32
+    gradient, result = dy.astype(kind, copy=False), y.astype(kind, copy=False)
+    shared = (gradient * result).sum(axis, keepdims=True)
+    return stored(narrowed(dy, (gradient - shared) * result), out)
