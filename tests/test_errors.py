@@ -5,6 +5,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import fastconv
 from fastconv import nn, output_shape
 
 X, W = np.ones((1, 5, 5, 4), np.float32), np.ones((3, 3, 2, 4), np.float32)
@@ -169,6 +170,43 @@ def test_any_arguments_give_a_result_or_an_exception(x, w, strides, padding, dat
         assert str(error)
     else:
         assert isinstance(y, np.ndarray)
+
+
+OTHERS = {
+    "atrous_conv2d": lambda a, b, c, s, p, f, d: nn.atrous_conv2d(a, b, d, p),
+    "conv1d": lambda a, b, c, s, p, f, d: nn.conv1d(a, b, s, p, f, d),
+    "conv2d_transpose": lambda a, b, c, s, p, f, d: nn.conv2d_transpose(a, b, c, s, p, f, d),
+    "conv1d_transpose": lambda a, b, c, s, p, f, d: nn.conv1d_transpose(a, b, c, s, p, f, d),
+    "convolution": lambda a, b, c, s, p, f, d: nn.convolution(a, b, s, p, f, d),
+    "depthwise_conv2d": lambda a, b, c, s, p, f, d: nn.depthwise_conv2d(a, b, s, p, f, d),
+    "depthwise_input": lambda a, b, c, s, p, f, d: nn.depthwise_conv2d_backprop_input(c, b, a, s, p, f, d),
+    "depthwise_filter": lambda a, b, c, s, p, f, d: nn.depthwise_conv2d_backprop_filter(a, c, b, s, p, f, d),
+    "separable_conv2d": lambda a, b, c, s, p, f, d: nn.separable_conv2d(a, b, c, s, p, f, d),
+    "max_pool2d_grad": lambda a, b, c, s, p, f, d: nn.max_pool2d_grad(a, b, c, d, s, p, f),
+    "avg_pool2d_grad": lambda a, b, c, s, p, f, d: nn.avg_pool2d_grad(c, a, d, s, p, f),
+    "max_pool_with_argmax": lambda a, b, c, s, p, f, d: nn.max_pool_with_argmax(a, d, s, p),
+    "bias_add": lambda a, b, c, s, p, f, d: nn.bias_add(a, b, f),
+    "softmax": lambda a, b, c, s, p, f, d: nn.softmax(a, d),
+    "softmax_grad": lambda a, b, c, s, p, f, d: nn.softmax_grad(a, b, d),
+    "prepare": lambda a, b, c, s, p, f, d: nn.conv2d(a, fastconv.prepare(b), s, p, f, d),
+}
+few = st.one_of(st.sampled_from([1, 2, (2, 2), [1, 2, 2, 1], None]), lists)
+points = st.just(np.ones((1, 1, 4, 3), np.float32))
+images = st.one_of(st.just(X), st.just(np.ones((2, 5, 6), np.float32)), arrays)
+banks = st.one_of(st.just(W), st.just(np.ones((3, 2, 2), np.float32)), points, arrays)
+third = st.one_of(st.just(X.shape), st.just(W.shape), points, arrays, lists)
+
+
+@pytest.mark.parametrize("name", OTHERS)
+@given(images, banks, third, few, st.one_of(st.sampled_from(["SAME", "VALID"]), paddings), formats, few)
+@settings(max_examples=80)
+def test_any_arguments_give_a_result_or_an_exception_elsewhere(name, a, b, c, strides, padding, data_format, other):
+    try:
+        result = OTHERS[name](a, b, c, strides, padding, data_format, other)
+    except (ValueError, TypeError, NotImplementedError, MemoryError) as error:
+        assert str(error)
+    else:
+        assert isinstance(result, (np.ndarray, tuple))
 
 
 @given(

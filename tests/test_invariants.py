@@ -206,6 +206,42 @@ def test_denormals_are_flushed_and_the_callers_mode_given_back():
     assert done.stdout.split() == ["True"] * 10, done.stdout + done.stderr
 
 
+FLOAT_MODE_OF_OTHERS = """
+import ctypes
+import numpy as np, fastconv
+from fastconv import nn
+libm = ctypes.CDLL(None)
+x, w = np.full((2, 20, 20, 130), 0.1, np.float32), np.full((3, 3, 130, 40), 0.1, np.float32)
+d = w[:, :, :, :2].copy()
+dy = nn.conv2d(x, w, 1, "SAME")
+calls = [
+    lambda x, g: nn.conv2d(x, w, 1, "SAME"),
+    lambda x, g: nn.conv2d_backprop_input(x.shape, w, g, 1, "SAME"),
+    lambda x, g: nn.conv2d_backprop_filter(x, w.shape, dy, 1, "SAME"),
+    lambda x, g: nn.depthwise_conv2d(x, d, 1, "SAME"),
+    lambda x, g: nn.avg_pool2d(x, 3, 1, "SAME"),
+    lambda x, g: nn.local_response_normalization(x),
+]
+for call in calls:
+    near = call(x, dy)
+    for threads in (1, 3):
+        fastconv.set_num_threads(threads)
+        call(x, dy)
+        libm.fesetround(0x800)
+        result = call(x, dy)
+        mode = libm.fegetround()
+        libm.fesetround(0)
+        print(mode == 0x800, result.tobytes() == near.tobytes())
+    print(not call(np.full_like(x, 1e-41), np.full_like(dy, 1e-41)).any())
+"""
+
+
+@pytest.mark.skipif(_cpu.instruction_set() == "neon", reason="the numbers of the C library's modes are x86's")
+def test_every_kernel_flushes_denormals_and_gives_the_callers_mode_back():
+    done = run_python(FLOAT_MODE_OF_OTHERS)
+    assert done.stdout.split() == ["True"] * 30, done.stdout + done.stderr
+
+
 def test_inputs_are_not_retained():
     case = inputs(ConvProblem.parse(LAYERS[1]))
     x, w = case.input, case.filters

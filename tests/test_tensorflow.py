@@ -10,7 +10,12 @@ import pytest
 
 @pytest.mark.parametrize(
     "name, onednn, tests",
-    [("tensorflow_mode", "0", 500), ("tensorflow_mode", "1", 500), ("tensorflow_relatives", "0", 100)],
+    [
+        ("tensorflow_mode", "0", 500),
+        ("tensorflow_mode", "1", 500),
+        ("tensorflow_relatives", "0", 100),
+        ("tensorflow_relatives", "1", 100),
+    ],
 )
 def test_equals_tensorflow(name, onednn, tests, monkeypatch):
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv import _cpu
-from fastconv._arguments import array_of, channels_first, check_output
+from fastconv._arguments import array_of, cast, channels_first, check_output
 from fastconv._threads import threads_for
 from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
 
@@ -82,7 +82,7 @@ def bias_add(
     array([1., 2.], dtype=float32)
     """
     x: Any = array_of("value", value)
-    b = np.asarray(bias).astype(x.dtype, copy=False)
+    b = cast("bias", bias, "value", x)
     channels = b.reshape(_channel_shape("bias", b, x, _channels_second(data_format)))
     if out is None:
         return narrowed(x, x + channels)
@@ -184,10 +184,10 @@ def batch_normalization(
     array = floating("x", x)
     wide = np.float64 if array.dtype == np.float64 else np.float32
 
-    def cast(name: str, value: ArrayLike | None) -> Any:
+    def along(name: str, value: ArrayLike | None) -> Any:
         if value is None:
             raise TypeError(f"{name}: expected an array, got None")
-        found = np.asarray(value).astype(array.dtype).astype(wide)
+        found = cast(name, value, "x", array).astype(wide)
         try:
             fits = np.broadcast_shapes(found.shape, array.shape) == array.shape
         except ValueError:
@@ -196,12 +196,12 @@ def batch_normalization(
             raise ValueError(f"{name}: its shape, {found.shape}, does not broadcast to that of x, {array.shape}")
         return found
 
-    factor = 1 / np.sqrt(cast("variance", variance) + wide(variance_epsilon))
+    factor = 1 / np.sqrt(along("variance", variance) + wide(variance_epsilon))
     if scale is not None:
-        factor = factor * cast("scale", scale)
-    shift = -cast("mean", mean) * factor
+        factor = factor * along("scale", scale)
+    shift = -along("mean", mean) * factor
     if offset is not None:
-        shift = shift + cast("offset", offset)
+        shift = shift + along("offset", offset)
     return stored(narrowed(array, array.astype(wide, copy=False) * factor + shift), out)
 
 
