@@ -102,11 +102,12 @@ static void finish_rows(const work *k) {
 void fc_image_filter(const fc_forward *call, const fc_region *region, void *strip, void *packed, void *sums) {
     const fc_problem *p = &call->problem;
     const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
-    const int64_t size = gemm->size, rows = p->kh * p->c, width = 2 * gemm->lanes;
-    for (int64_t i = 0; i < rows; i++) /* of taps, each channel's by themselves */
+    const int64_t size = gemm->size, width = 2 * gemm->lanes;
+    for (int64_t i = 0; i < p->kh * p->c; i++) /* of taps, each channel's by themselves */
         fc_copy_matrix(call->kernels, (int)size,
                        (const char *)call->w.data + (i / p->c * call->w.h + i % p->c * call->w.depth) * size, call->w.w,
-                       call->w.column, p->kw, p->f, (char *)packed + i * p->kw * size, 1, rows * p->kw);
+                       call->w.column, p->kw, p->f, (char *)packed + (i / p->c * p->kw * p->c + i % p->c) * size, p->c,
+                       p->kh * p->kw * p->c);
     const work k = {call, region, packed, sums, call->in_place ? p->ow : region->columns};
 
     /* The columns that are read in place: whole vectors, for what follows a row is not always memory. */

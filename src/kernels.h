@@ -110,7 +110,7 @@ typedef struct fc_image_rows {
     const void *x;      /* what the first tap of the first output meets; columns lie side by side */
     int64_t planes;     /* channels, */
     int64_t plane;      /* from each to the next */
-    const void *w;      /* [row of taps][channel][column of taps] */
+    const void *w;      /* [row of taps][column of taps][channel] */
     void *y;            /* the first output */
     int64_t rows;       /* of outputs: FC_IMAGE_ROWS, each a tap_row below the one before, or 1 */
     int64_t columns;    /* of outputs; x is read up to whole pairs of vectors */

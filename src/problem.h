@@ -18,7 +18,7 @@ typedef struct fc_problem {
 
 /* How the kh * kw * (c / groups) terms of an output are summed; fixed by the problem, for the bits depend on it.
  *
- * The terms, in the order (kh, kw, c) or, in image filters, (kh, c, kw), form `runs` runs of `run_length` consecutive
+ * The terms, in the order (kh, kw, c), form `runs` runs of `run_length` consecutive
  * terms: one run a filter tap, or, when `folded`, one a filter row. A block is `block_runs` whole runs, or `chunk`
  * terms of one run where chunk is less than run_length. Each block is summed from +0 term by term; the blocks' sums are
  * then added in order. */
