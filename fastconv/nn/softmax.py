@@ -11,6 +11,14 @@ from numpy.typing import ArrayLike
 from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
 
 
+def _axis_of(name: str, array: np.ndarray, axis: int | None) -> int:
+    """An axis of the operand `name`, the last by default."""
+    found = -1 if axis is None else operator.index(axis)
+    if not -array.ndim <= found < array.ndim:
+        raise ValueError(f"axis: {found} is not an axis of {name}, of shape {array.shape}")
+    return found
+
+
 def softmax(
     logits: ArrayLike, axis: int | None = None, name: str | None = None, *, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -49,9 +57,7 @@ def softmax(
     array([0.5, 0.5], dtype=float32)
     """
     array = floating("logits", logits)
-    axis = -1 if axis is None else operator.index(axis)
-    if not -array.ndim <= axis < array.ndim:
-        raise ValueError(f"axis: {axis} is not an axis of logits, of shape {array.shape}")
+    axis = _axis_of("logits", array, axis)
     if array.size == 0:
         return stored(array.copy(), out)
     wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
@@ -104,9 +110,7 @@ def softmax_grad(
     array([ 0.25, -0.25], dtype=float32)
     """
     dy, y = same_shape(("gradients", "outputs"), floating("gradients", gradients), outputs)
-    axis = -1 if axis is None else operator.index(axis)
-    if not -dy.ndim <= axis < dy.ndim:
-        raise ValueError(f"axis: {axis} is not an axis of gradients, of shape {dy.shape}")
+    axis = _axis_of("gradients", dy, axis)
     kind: Any = np.float64 if dy.dtype == np.float64 else np.float32
     gradient, result = dy.astype(kind, copy=False), y.astype(kind, copy=False)
     shared = (gradient * result).sum(axis, keepdims=True)
