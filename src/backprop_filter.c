@@ -127,9 +127,9 @@ static void pack_gradients(const work *k, int64_t first, int64_t count) {
             for (int64_t r = 0; r < region.rows; r++) {
                 const int64_t at = region.image * y->stride_n + (region.row + r) * y->stride_h +
                                    region.column * y->stride_w + (channel + f) * y->stride_c;
-                fc_pack_panel(call->forward.kernels, y->dtype, (const char *)y->data + at * fc_dtype_size(y->dtype),
-                              y->stride_w, y->stride_c, region.columns, columns, (int)row_width,
-                              to + r * region.columns * row_width * size);
+                fc_pack_panels(call->forward.kernels, y->dtype, (const char *)y->data + at * fc_dtype_size(y->dtype),
+                               y->stride_w, y->stride_c, region.columns, columns, (int)row_width,
+                               to + r * region.columns * row_width * size, 0);
             }
         }
     }
@@ -205,7 +205,7 @@ static void add_blocks(const work *k, int64_t first, int64_t count, int is_first
         for (int64_t b = 0; b < count; b++)
             in[b] = find_inputs(k, &regions[b], &staged, term, rows, k->table + b * table_step);
 
-        fc_tile tile = {.step = staged.column / size, .sums_stride = f_all, .ahead = k->packed};
+        fc_tiles tile = {.count = 1, .step = staged.column / size, .sums_stride = f_all, .ahead = k->packed};
         const char *packed = k->packed;
         for (int64_t f = 0; f < k->channels; f += width) {
             tile.columns = (int)fc_least(width, k->channels - f);
@@ -216,10 +216,10 @@ static void add_blocks(const work *k, int64_t first, int64_t count, int is_first
             for (int64_t b = 0; b < count; b++, packed += block_bytes) {
                 const int64_t columns = regions[b].columns;
                 tile.runs = k->table + b * table_step;
-                tile.run_count = in[b].rows;
-                tile.run_length = in[b].columns;
+                tile.run_count = tile.block_runs = in[b].rows;
+                tile.run_length = tile.chunk = in[b].columns;
                 tile.filters = packed + (in[b].row * columns + in[b].column) * tile.filters_stride * size;
-                tile.filters_jump = columns * tile.filters_stride;
+                tile.filters_skip = (columns - in[b].columns) * tile.filters_stride;
                 tile.accumulate = !(is_first && b == 0);
                 kernel(&tile);
             }

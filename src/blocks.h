@@ -35,6 +35,19 @@ static inline void fc_next_block(const fc_sum *sum, fc_block *b) {
     b->length = fc_least(sum->chunk, sum->run_length - b->first_term);
 }
 
+/* Blocks of up to so many of the sum's blocks: pieces of one run, or whole runs. */
+static inline fc_sum fc_ranges(const fc_sum *sum, int64_t blocks) {
+    const int64_t pieces = fc_parts(sum->run_length, sum->chunk);
+    fc_sum ranges = *sum;
+    if (blocks < pieces) {
+        ranges.chunk = fc_least(blocks * sum->chunk, sum->run_length);
+    } else {
+        ranges.block_runs = fc_least(blocks / pieces * sum->block_runs, sum->runs);
+        ranges.chunk = sum->run_length;
+    }
+    return ranges;
+}
+
 static inline int64_t fc_first_term(const fc_sum *sum, const fc_block *b) {
     return b->first_run * sum->run_length + b->first_term;
 }

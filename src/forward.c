@@ -13,7 +13,6 @@
 
 enum {
     MOST_ROWS = 16, /* of any instruction set's tile */
-    MOST_TILES = 8, /* that share a panel */
     LINE = 64,      /* bytes of a cache line */
 };
 
@@ -63,7 +62,7 @@ static void find_pixels(const fc_forward *call, const fc_region *region, const f
     }
 }
 
-/* Fills table[run][pixel] with the address of the block's terms; taps outside the image read zeros. */
+/* Fills table[run][pixel] with the address of the range's terms; taps outside the image read zeros. */
 static void fill_table(const fc_forward *call, const fc_view *view, const fc_block *b, const pixels *at,
                        const void *zeros, const void **table) {
     const fc_problem *p = &call->problem;
@@ -88,137 +87,99 @@ typedef struct work {
     const fc_gemm *gemm;
     fc_region region;
     fc_view view;
-    int64_t width; /* of a panel of filters, in columns */
-    int64_t tiles;
+    int64_t width;       /* of a panel of filters, in columns */
     const char *filters; /* the first term of the region's first filter */
     char *zeros, *packed, *sums;
     const void **table;
     int64_t sums_stride;
 } work;
 
-/* The filters of the blocks that follow, prefetched meanwhile: no hardware prefetcher sees their short, distant rows
- * coming, and reading them cold would take up to half as long as a 7 x 7 image's sums. Each tile asks for one line of
- * every row of a block, until all lines were asked for. */
+/* The filters that are packed next, prefetched meanwhile: no hardware prefetcher sees their short, distant rows coming,
+ * and reading them cold would take up to half as long as a 7 x 7 image's sums. Each tile asks for one line of every
+ * row, until all lines were asked for. */
 typedef struct prefetch {
-    fc_block block;
-    int64_t line, row_lines, left; /* of a row: the next line, and how many; how many of all rows are left */
+    const char *first; /* of the first row; null: nothing */
+    int64_t line, row_lines;
 } prefetch;
 
-static void aim(const work *k, prefetch *p, fc_tile *tile) {
+static void aim(const work *k, prefetch *p, fc_tiles *tiles) {
     const fc_forward *call = k->call;
-    const int64_t filter_row = call->w.depth * fc_dtype_size(call->x.dtype);
-    tile->ahead = k->zeros;
-    tile->ahead_step = 0;
-    if (p->left == 0) return;
-    tile->ahead = k->filters + fc_first_term(&call->sum, &p->block) * filter_row + p->line * LINE;
-    tile->ahead_step = filter_row;
-    p->left--;
-    if (++p->line == p->row_lines) {
-        p->line = 0;
-        fc_next_block(&call->sum, &p->block);
-    }
+    tiles->ahead = p->first ? p->first + p->line * LINE : k->zeros;
+    tiles->ahead_step = call->w.depth * fc_dtype_size(call->x.dtype);
+    tiles->ahead_jump = LINE;
+    tiles->ahead_tiles = p->first ? fc_least(tiles->count, p->row_lines - p->line) : 0;
+    p->line += tiles->ahead_tiles;
 }
 
-/* The panels that the tiles read. */
-typedef struct panels {
-    const char *first; /* of the block that begins with term first_term */
-    int64_t first_term;
-    int64_t padded;  /* columns, up to the next panel's width */
-    int64_t skipped; /* columns before the region's */
-} panels;
+/* Panels that are packed for many calls may not have been read for long: while the tiles of one are computed, they ask
+ * for the next, from `first` on. */
+static void aim_packed(const work *k, const char *next, int64_t first, fc_tiles *tiles) {
+    const int64_t terms = tiles->run_count * tiles->run_length, lines = terms * k->width * k->gemm->size / LINE;
+    const int64_t parts = next ? fc_parts(lines, terms) : 0;
+    tiles->ahead = next ? next + first * terms * LINE : k->zeros;
+    tiles->ahead_step = LINE;
+    tiles->ahead_jump = terms * LINE;
+    tiles->ahead_tiles = parts > first ? fc_least(tiles->count, parts - first) : 0;
+}
 
-/* Packed are, for this region, some blocks; or, for many calls, all blocks for the whole group. */
-static panels panels_of(const work *k, const fc_block *first) {
+/* The panel of the region's channels from `f` on, for a range of the sum. */
+static const char *panel(const work *k, const fc_block *range, int64_t f) {
     const fc_forward *call = k->call;
-    if (call->packed)
-        return (panels){fc_packed_group(call, k->region.group), 0, fc_panels(call) * k->width, k->region.channel};
-    const int64_t padded = fc_parts(k->region.channels, k->width) * k->width;
-    return (panels){k->packed, fc_first_term(&call->sum, first), padded, 0};
+    const int64_t size = k->gemm->size, first_term = fc_first_term(&call->sum, range);
+    if (fc_unpacked(call, fc_least(k->width, k->region.channels - f)))
+        return k->filters + (first_term * call->w.depth + f) * size;
+    if (!call->packed) return k->packed + range->run_count * range->length * f * size;
+    const int64_t column = k->region.channel + f, terms = call->sum.runs * call->sum.run_length;
+    const int64_t left = call->problem.f / call->problem.groups - column;
+    const int64_t width = left > k->gemm->lanes ? k->width : k->gemm->lanes;
+    return fc_packed_group(call, k->region.group) + (terms * column + first_term * width) * size;
 }
 
-static const char *panel(const work *k, const panels *all, const fc_block *b, int64_t column) {
-    const int64_t terms = b->run_count * b->length, before = fc_first_term(&k->call->sum, b) - all->first_term;
-    return all->first + (before * all->padded + terms * (all->skipped + column)) * k->gemm->size;
-}
-
-/* Panels that are packed for many calls may not have been read for long: while some tiles are multiplied with one,
- * tile `index` of them asks for its part of the next. */
-static void aim_packed(const work *k, const char *next, int64_t index, fc_tile *tile) {
-    const int64_t terms = tile->run_count * tile->run_length, asked = index * terms * LINE;
-    const int wanted = next && asked < terms * k->width * k->gemm->size;
-    tile->ahead = wanted ? next + asked : k->zeros;
-    tile->ahead_step = wanted ? LINE : 0;
-}
-
-/* Adds these blocks of the sum, whose filters are packed, to every output of the region. */
-static void add_blocks(const work *k, int64_t first, int64_t count) {
+/* Adds a range of the sum, whose filters are packed, to every output of the region; `next` are those packed next. */
+static void add_range(const work *k, const fc_block *range, prefetch next) {
     const fc_forward *call = k->call;
     const fc_region *region = &k->region;
     const fc_gemm *gemm = k->gemm;
     const fc_sum *sum = &call->sum;
-    const int64_t rows = region->rows * region->columns / k->tiles, longer = region->rows * region->columns % k->tiles;
-    const int64_t row_lines = region->channels * fc_dtype_size(call->x.dtype) / LINE + 1;
-    const int rows_alike = call->w.column == 1 && fc_evenly_spaced(call);
-    const int64_t following = rows_alike ? fc_least(count, fc_block_count(sum) - first - count) : 0;
-    const int last = first + count == fc_block_count(sum);
+    const int64_t tiles = fc_parts(region->rows * region->columns, gemm->rows);
+    const int64_t rows = region->rows * region->columns / tiles, longer = region->rows * region->columns % tiles;
+    const int last = fc_first_term(sum, range) + range->run_count * range->length == sum->runs * sum->run_length;
     const int64_t channel = region->group * (call->problem.f / call->problem.groups) + region->channel;
-    const int64_t together = fc_least(MOST_TILES, FC_TOGETHER / gemm->rows);
-    const fc_block first_block = fc_block_at(sum, first);
-    const panels all = panels_of(k, &first_block);
-    prefetch soon = {fc_block_at(sum, first + count), 0, row_lines, row_lines * following};
+    const int64_t together = FC_TOGETHER / gemm->rows;
     position at = {region->image + region->row / call->problem.oh, region->row % call->problem.oh, region->column};
-    fc_tile tile = {.step = 1, .sums_stride = k->sums_stride};
+    fc_tiles t = {.runs = k->table,
+                  .run_count = range->run_count,
+                  .run_length = range->length,
+                  .block_runs = sum->block_runs,
+                  .chunk = sum->chunk,
+                  .step = 1,
+                  .sums_stride = k->sums_stride,
+                  .accumulate = range->first_run > 0 || range->first_term > 0};
     char *sums = k->sums;
 
-    for (int64_t t = 0; t < k->tiles;) {
-        pixels found[MOST_TILES];
-        const int64_t tiles = fc_least(together, k->tiles - t);
-        int64_t pixels_done = 0;
-        for (int64_t i = 0; i < tiles; pixels_done += found[i++].count, t++)
-            find_pixels(call, region, &k->view, &at, (int)(rows + (t < longer)), &found[i]);
-        const void **table = k->table; /* [block][tile][run][pixel] */
-        fc_block b = first_block;
-        for (int64_t i = 0; i < count; i++, fc_next_block(sum, &b))
-            for (int64_t j = 0; j < tiles; table += b.run_count * found[j++].count)
-                fill_table(call, &k->view, &b, &found[j], k->zeros, table);
-
-        for (int64_t f = 0; f < region->channels; f += k->width) {
-            tile.columns = (int)fc_least(k->width, region->channels - f);
-            tile.runs = k->table;
-            const int vectors = tile.columns > gemm->lanes ? 2 : 1, in_place = fc_unpacked(call, tile.columns);
-            fc_gemm_fn *const *kernels = vectors == 2 ? gemm->tile2 : gemm->tile1;
-            tile.filters_stride = in_place ? call->w.depth : vectors * gemm->lanes;
-            b = first_block;
-            for (int64_t i = 0; i < count; i++) {
-                tile.run_count = b.run_count;
-                tile.run_length = b.length;
-                tile.accumulate = first + i > 0;
-                tile.filters = in_place ? k->filters + (fc_first_term(sum, &b) * call->w.depth + f) * gemm->size
-                                        : panel(k, &all, &b, f);
-                tile.filters_jump = (in_place ? sum->run_length : b.length) * tile.filters_stride;
-                tile.sums = sums + f * gemm->size;
-                const char *next = NULL;
-                fc_next_block(sum, &b);
-                if (call->packed) {
-                    const int more_blocks = i + 1 < count, more_panels = f + k->width < region->channels;
-                    if (more_blocks || !more_panels)
-                        next = last && !more_blocks ? NULL : panel(k, &all, &b, more_blocks ? f : 0);
-                    else
-                        next = panel(k, &all, &first_block, f + k->width);
-                }
-                for (int64_t j = 0; j < tiles; j++) {
-                    if (call->packed)
-                        aim_packed(k, next, j, &tile);
-                    else
-                        aim(k, &soon, &tile);
-                    kernels[found[j].count - 1](&tile);
-                    tile.runs += tile.run_count * found[j].count;
-                    tile.sums = (char *)tile.sums + found[j].count * k->sums_stride * gemm->size;
-                }
-            }
-            if (last) fc_finish(call, channel + f, sums + f * gemm->size, pixels_done, tile.columns, k->sums_stride);
+    for (int64_t tile = 0; tile < tiles; tile += t.count) {
+        const int count = (int)(rows + (tile < longer)); /* pixels of each of these tiles */
+        t.count = fc_least(together, (tile < longer ? longer : tiles) - tile);
+        for (int64_t i = 0; i < t.count; i++) {
+            pixels found;
+            find_pixels(call, region, &k->view, &at, count, &found);
+            fill_table(call, &k->view, range, &found, k->zeros, k->table + i * range->run_count * count);
         }
-        sums += pixels_done * k->sums_stride * gemm->size;
+        const int64_t done = t.count * count;
+        for (int64_t f = 0; f < region->channels; f += k->width) {
+            t.columns = (int)fc_least(k->width, region->channels - f);
+            const int vectors = t.columns > gemm->lanes ? 2 : 1;
+            t.filters = panel(k, range, f);
+            t.filters_stride = fc_unpacked(call, t.columns) ? call->w.depth : vectors * gemm->lanes;
+            t.sums = sums + f * gemm->size;
+            if (call->packed)
+                aim_packed(k, f + k->width < region->channels ? panel(k, range, f + k->width) : NULL, 0, &t);
+            else
+                aim(k, &next, &t);
+            (vectors == 2 ? gemm->tile2 : gemm->tile1)[count - 1](&t);
+            if (last) fc_finish(call, channel + f, t.sums, done, t.columns, k->sums_stride);
+        }
+        sums += done * k->sums_stride * gemm->size;
     }
 }
 
@@ -239,19 +200,49 @@ static void store_sums(const work *k) {
     }
 }
 
-/* The whole sum. Where all filters of these channels fit, they stay packed for this thread's next region of the same.
- */
-static void sum_blocks(const work *k, fc_held *held) {
+/* The filters of a region and a range, to be packed next, if they are read where the caller has them. */
+static prefetch packed_next(const work *k, const fc_block *range) {
     const fc_forward *call = k->call;
-    const int64_t blocks = fc_block_count(&call->sum), at_once = call->blocks_at_once;
+    const int64_t size = fc_dtype_size(call->x.dtype);
+    if (call->packed || call->w.column != 1 || !fc_evenly_spaced(call)) return (prefetch){0};
+    return (prefetch){.first = k->filters + fc_first_term(&call->sum, range) * call->w.depth * size,
+                      .row_lines = k->region.channels * size / LINE + 1};
+}
+
+/* The work on the region's channels from `f` on, a few at a time. */
+static work part_of(const work *k, int64_t f) {
+    work part = *k;
+    part.region.channel += f;
+    part.region.channels = fc_least(k->call->columns_at_once, k->region.channels - f);
+    part.filters += f * k->call->w.column * fc_dtype_size(k->call->x.dtype);
+    part.sums += f * k->gemm->size;
+    return part;
+}
+
+/* The whole sum, range by range, for a few channels at a time. Where all filters of the region fit, they stay packed
+ * for this thread's next region of the same channels. */
+static void sum_ranges(const work *k, fc_held *held) {
+    const fc_forward *call = k->call;
+    const int64_t ranges = fc_block_count(&call->ranges), width = call->columns_at_once;
     const int64_t channel = k->region.group * (call->problem.f / call->problem.groups) + k->region.channel;
-    for (int64_t first = 0; first < blocks; first += at_once) {
-        const int64_t count = fc_least(at_once, blocks - first);
-        if (!call->packed && (blocks > at_once || held->call != call || held->index != channel))
-            fc_pack_blocks(call, &k->region, k->filters, first, count, k->packed);
-        add_blocks(k, first, count);
+    const int keeps = !call->packed && ranges == 1 && width >= k->region.channels;
+    for (int64_t f = 0; f < k->region.channels; f += width) {
+        const work part = part_of(k, f);
+        for (int64_t i = 0; i < ranges; i++) {
+            const fc_block range = fc_block_at(&call->ranges, i), next = fc_block_at(&call->ranges, (i + 1) % ranges);
+            prefetch soon = {0};
+            if (i + 1 < ranges) {
+                soon = packed_next(&part, &next);
+            } else if (f + width < k->region.channels) {
+                const work next_part = part_of(k, f + width);
+                soon = packed_next(&next_part, &next);
+            }
+            if (!call->packed && !(keeps && held->call == call && held->index == channel))
+                fc_pack_range(call, &part.region, part.filters, &range, part.packed);
+            add_range(&part, &range, soon);
+        }
     }
-    *held = (fc_held){blocks > at_once || call->packed ? NULL : call, channel};
+    *held = (fc_held){keeps ? call : NULL, channel};
 }
 
 void fc_forward_begin(void *scratch) { *(fc_held *)scratch = (fc_held){0}; }
@@ -265,17 +256,16 @@ void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch) {
 static work begin(const fc_forward *call, const fc_region *region, void *scratch) {
     const int64_t size = fc_arithmetic_of(call)->size;
     work k = {.call = call, .gemm = fc_arithmetic_of(call), .region = *region, .width = fc_panel_width(call)};
-    k.tiles = fc_parts(region->rows * region->columns, k.gemm->rows);
     k.filters = (const char *)call->w.data +
                 (region->group * call->w.group + region->channel * call->w.column) * fc_dtype_size(call->x.dtype);
     k.zeros = (char *)scratch + FC_HEADER;
-    k.table = (const void **)(k.zeros + fc_aligned(call->sum.chunk * size));
+    k.table = (const void **)(k.zeros + fc_aligned(call->ranges.chunk * size));
     k.packed = (char *)k.table + call->table_bytes;
     char *const strip = k.packed + call->packed_bytes;
     k.sums = strip + call->strip_bytes;
     k.sums_stride = region->channels;
     if (call->lanes == FC_PIXELS) return k; /* which stages no more than it needs */
-    memset(k.zeros, 0, (size_t)(call->sum.chunk * size));
+    memset(k.zeros, 0, (size_t)(call->ranges.chunk * size));
     k.view = call->direct ? fc_direct_view(call, region->group) : fc_stage_strip(call, region, strip);
     return k;
 }
@@ -284,7 +274,7 @@ void fc_direct_sums(const fc_forward *call, const fc_region *region, void *scrat
     fc_forward_begin(scratch);
     work k = begin(call, region, scratch);
     k.sums = sums;
-    sum_blocks(&k, scratch);
+    sum_ranges(&k, scratch);
 }
 
 void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
@@ -315,7 +305,7 @@ void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
             fc_tap_products(call, &k.region, &k.view, k.table, k.packed, k.packed + fc_tap_filters_size(call), k.sums);
             fc_finish(call, 0, k.sums, k.region.rows * k.region.columns, p->f, p->f);
         } else {
-            sum_blocks(&k, scratch);
+            sum_ranges(&k, scratch);
         }
         if (!call->in_place) store_sums(&k);
     }

@@ -35,9 +35,10 @@ typedef struct fc_forward {
     int64_t column_tasks;  /* pieces of an output row */
     int64_t channel_tasks; /* ranges of filter panels, a group */
     int64_t tasks;
-    int64_t pack_tasks;     /* to be done before all other tasks, with `packed` set to their result; 0: none */
-    int64_t pixels;         /* most output pixels in a task; in Winograd's, tiles */
-    int64_t blocks_at_once; /* blocks of the sum whose filters are packed together */
+    int64_t pack_tasks;      /* to be done before all other tasks, with `packed` set to their result; 0: none */
+    int64_t pixels;          /* most output pixels in a task; in Winograd's, tiles */
+    fc_sum ranges;           /* blocks of blocks: the filters of each are packed together, */
+    int64_t columns_at_once; /* for so many output channels */
     int64_t strip_row_bytes, strip_bytes, table_bytes, packed_bytes, sums_bytes;
     int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
 } fc_forward;

@@ -4,26 +4,32 @@
 
 #include "problem.h"
 
-/* One register tile: rows x columns outputs get the sum of one block (kernels/gemm.inc). */
-typedef struct fc_tile {
-    const void *const *runs; /* runs[r * rows + m]: the first term of run r for pixel m */
+/* Some register tiles, one below the other: each, rows x columns outputs, gets its sum (kernels/gemm.inc). Its terms
+ * are those of some runs, in order; a block of them is block_runs whole runs or, where chunk is less than run_length,
+ * chunk terms of one. Without any terms, the sum is one block of +0. */
+typedef struct fc_tiles {
+    int64_t count;
+    const void *const *runs; /* runs[(tile * run_count + r) * rows + m]: the first term of run r for pixel m */
     int64_t run_count, run_length;
+    int64_t block_runs, chunk;
     int64_t step;           /* elements from a pixel's term to its next */
     const void *filters;    /* [term][column]: the fewest whole vectors, 1 or 2, that hold the columns are read */
     int64_t filters_stride; /* elements from term to term */
-    int64_t filters_jump;   /* elements from the first term of a run to that of the next */
-    void *sums;             /* the tile's first output; its pixels are sums_stride elements apart */
+    int64_t filters_skip;   /* elements passed over after a run; 0 where runs are cut into chunks */
+    void *sums;             /* the first tile's first output; pixels are sums_stride elements apart */
     int64_t sums_stride;
     int columns;
-    int accumulate;    /* add the block's sum to what is there */
-    const char *ahead; /* memory wanted soon: one line is prefetched a term, ahead_step bytes apart */
-    int64_t ahead_step;
-} fc_tile;
-typedef void fc_gemm_fn(const fc_tile *tile);
+    int accumulate;    /* add to what is there */
+    const char *ahead; /* memory wanted soon: for a term one line is prefetched, ahead_step bytes after the last, */
+    int64_t ahead_step, ahead_jump, ahead_tiles; /* from tile to tile ahead_jump, for so many tiles */
+} fc_tiles;
+typedef void fc_gemm_fn(const fc_tiles *tiles);
 
-/* Packs `terms` rows of filters, each `columns` wide and `stride` elements apart, as [term][width]; the columns from
- * `columns` to `width` become zeros. width is a whole number of vectors. */
-typedef void fc_pack_fn(const void *filters, int64_t stride, int64_t terms, int columns, int width, void *packed);
+/* Packs `terms` rows of filters, each `columns` wide and `stride` elements apart, into panels of `width` columns, whole
+ * vectors, `panel` elements apart: [panel][term][width]. What the last panel has more than the columns becomes zeros.
+ */
+typedef void fc_pack_fn(const void *filters, int64_t stride, int64_t terms, int64_t columns, int width, void *packed,
+                        int64_t panel);
 
 /* to[c * to_stride + r] = from[r * from_stride + c], for 4-byte elements. */
 typedef void fc_transpose_fn(const void *from, int64_t from_stride, int64_t rows, int64_t columns, void *to,

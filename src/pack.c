@@ -78,26 +78,37 @@ void fc_copy_matrix(const fc_kernels *kernels, int size, const void *from, int64
     }
 }
 
-void fc_pack_panel(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t row, int64_t column,
-                   int64_t terms, int columns, int width, void *packed) {
+/* One panel of columns that do not lie side by side. */
+static void pack_scattered(const fc_kernels *kernels, fc_dtype dtype, const char *from, int64_t row, int64_t column,
+                           int64_t terms, int columns, int width, char *packed) {
     const fc_gemm *gemm = fc_arithmetic(kernels, dtype);
     const int size = fc_dtype_size(dtype);
-    fc_pack_fn *pack = dtype == FC_F16 ? kernels->pack_f16 : dtype == FC_BF16 ? kernels->pack_bf16 : gemm->pack;
-    if (column == 1 || columns == 1) {
-        pack(from, row, terms, columns, width, packed);
-    } else if (size == gemm->size) {
+    if (size == gemm->size) {
         if (columns < width) memset(packed, 0, (size_t)(terms * width * size));
         fc_copy_matrix(kernels, size, from, row, column, terms, columns, packed, width, 1);
-    } else {
-        uint16_t dense[BLOCK * 4 * BLOCK];
-        const int64_t most = BLOCK * 4 * BLOCK / columns;
-        for (int64_t k = 0; k < terms; k += most) {
-            const int64_t count = fc_least(most, terms - k);
-            fc_copy_matrix(kernels, size, (const uint16_t *)from + k * row, row, column, count, columns, dense, columns,
-                           1);
-            pack(dense, columns, count, columns, width, (char *)packed + k * width * gemm->size);
-        }
+        return;
     }
+    uint16_t dense[BLOCK * 4 * BLOCK];
+    const int64_t most = BLOCK * 4 * BLOCK / columns;
+    for (int64_t k = 0; k < terms; k += most) {
+        const int64_t count = fc_least(most, terms - k);
+        fc_copy_matrix(kernels, size, from + k * row * size, row, column, count, columns, dense, columns, 1);
+        fc_pack_panels(kernels, dtype, dense, columns, 1, count, columns, width, packed + k * width * gemm->size, 0);
+    }
+}
+
+void fc_pack_panels(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t row, int64_t column,
+                    int64_t terms, int64_t columns, int width, void *packed, int64_t panel) {
+    const fc_gemm *gemm = fc_arithmetic(kernels, dtype);
+    if (column == 1 || columns == 1) {
+        fc_pack_fn *pack = dtype == FC_F16 ? kernels->pack_f16 : dtype == FC_BF16 ? kernels->pack_bf16 : gemm->pack;
+        pack(from, row, terms, columns, width, packed, panel);
+        return;
+    }
+    const char *at = from;
+    char *to = packed;
+    for (int64_t f = 0; f < columns; f += width, to += panel * gemm->size, at += width * column * fc_dtype_size(dtype))
+        pack_scattered(kernels, dtype, at, row, column, terms, (int)fc_least(width, columns - f), width, to);
 }
 
 void fc_stage_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t stride_w, int64_t stride_c,

@@ -9,10 +9,10 @@ const fc_gemm *fc_arithmetic(const fc_kernels *kernels, fc_dtype dtype);
 int fc_dtype_size(fc_dtype dtype);
 int fc_is_half(fc_dtype dtype);
 
-/* Packs a matrix of this dtype, of `terms` rows and at most two vectors' columns at any strides (in elements), into one
- * panel: [term][width] of the arithmetic type, with zeros in the columns from `columns` to `width`. */
-void fc_pack_panel(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t row, int64_t column,
-                   int64_t terms, int columns, int width, void *packed);
+/* Packs a matrix of this dtype, of `terms` rows at any strides (in elements), into panels of one or two vectors,
+ * `panel` elements apart: [panel][term][width] of the arithmetic type, with zeros in columns that the last has more. */
+void fc_pack_panels(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t row, int64_t column,
+                    int64_t terms, int64_t columns, int width, void *packed, int64_t panel);
 
 /* Copies `pixels` pixels of `channels` channels, of this dtype and any strides (in elements), to dense channels of the
  * arithmetic type, `pitch` elements from pixel to pixel. */

@@ -1,9 +1,10 @@
 /* Packing filters: a task's own, as it needs them, or the whole bank at once for many calls. */
 #include "panels.h"
-#include "blocks.h"
 #include "pack.h"
 #include "split.h"
 #include "winograd.h"
+
+enum { PANELS = 8 /* packed together, as their rows lie side by side */ };
 
 int fc_evenly_spaced(const fc_forward *call) {
     const fc_problem *p = &call->problem;
@@ -20,33 +21,31 @@ int fc_unpacked(const fc_forward *call, int64_t columns) {
            !fc_is_half(call->x.dtype) && call->w.column == 1 && fc_evenly_spaced(call);
 }
 
-/* Packs `count` terms of one panel, from `term` on. */
-static void pack_terms(const fc_forward *call, const char *filters, int64_t term, int64_t count, int64_t column,
-                       int columns, int width, char *to) {
+/* Packs a range of the sum for some panels, of which the last may be incomplete. */
+static void pack_columns(const fc_forward *call, const char *filters, const fc_block *range, int64_t column,
+                         int64_t columns, int width, char *to) {
     const fc_filters *w = &call->w;
     const int64_t depth = call->problem.c / call->problem.groups, size = fc_dtype_size(call->x.dtype);
-    const int64_t row_size = width * fc_arithmetic_of(call)->size;
-    for (int64_t done; count > 0; term += done, count -= done, to += done * row_size) {
+    const int64_t terms = range->run_count * range->length, row_size = width * fc_arithmetic_of(call)->size;
+    int64_t term = fc_first_term(&call->sum, range);
+    for (int64_t left = terms, done; left > 0; term += done, left -= done, to += done * row_size) {
         const int64_t tap = term / depth, channel = term % depth, kw = call->problem.kw;
         const int64_t at = tap / kw * w->h + tap % kw * w->w + channel * w->depth + column * w->column;
-        done = fc_evenly_spaced(call) ? count : fc_least(depth - channel, count);
-        fc_pack_panel(call->kernels, call->x.dtype, filters + at * size, w->depth, w->column, done, columns, width, to);
+        done = fc_evenly_spaced(call) ? left : fc_least(depth - channel, left);
+        fc_pack_panels(call->kernels, call->x.dtype, filters + at * size, w->depth, w->column, done, columns, width, to,
+                       terms * width);
     }
 }
 
-void fc_pack_blocks(const fc_forward *call, const fc_region *region, const char *filters, int64_t first, int64_t count,
-                    char *packed) {
+void fc_pack_range(const fc_forward *call, const fc_region *region, const char *filters, const fc_block *range,
+                   char *packed) {
     const fc_gemm *gemm = fc_arithmetic_of(call);
-    const int64_t most = fc_panel_width(call);
-    fc_block b = fc_block_at(&call->sum, first);
-    for (int64_t i = 0; i < count; i++, fc_next_block(&call->sum, &b)) {
-        const int64_t terms = b.run_count * b.length;
-        for (int64_t f = 0; f < region->channels; f += most, packed += terms * most * gemm->size) {
-            const int columns = (int)fc_least(most, region->channels - f);
-            const int width = columns > gemm->lanes ? 2 * gemm->lanes : gemm->lanes;
-            if (!fc_unpacked(call, columns))
-                pack_terms(call, filters, fc_first_term(&call->sum, &b), terms, f, columns, width, packed);
-        }
+    const int64_t most = fc_panel_width(call), terms = range->run_count * range->length;
+    for (int64_t f = 0, columns; f < region->channels; f += columns, packed += terms * columns * gemm->size) {
+        const int64_t left = region->channels - f;
+        columns = left > most ? fc_least(left / most, PANELS) * most : left;
+        const int width = (int)(columns > gemm->lanes ? most : gemm->lanes);
+        if (!fc_unpacked(call, fc_least(columns, most))) pack_columns(call, filters, range, f, columns, width, packed);
     }
 }
 
@@ -73,7 +72,8 @@ void fc_pack(const fc_forward *call, int64_t task, void *packed) {
     whole.packed = packed;
     const fc_region region = {.group = task, .channels = call->problem.f / call->problem.groups};
     const char *filters = (const char *)call->w.data + task * call->w.group * fc_dtype_size(call->x.dtype);
-    fc_pack_blocks(&whole, &region, filters, 0, fc_block_count(&call->sum), (char *)packed + task * group_bytes(call));
+    const fc_block all = {0, call->sum.runs, 0, call->sum.run_length};
+    fc_pack_range(&whole, &region, filters, &all, (char *)packed + task * group_bytes(call));
 }
 
 const char *fc_packed_group(const fc_forward *call, int64_t group) {

@@ -2,6 +2,7 @@
 #ifndef FC_PANELS_H
 #define FC_PANELS_H
 
+#include "blocks.h"
 #include "strip.h"
 
 /* Whether all terms of a filter lie at one distance. */
@@ -10,12 +11,12 @@ int fc_evenly_spaced(const fc_forward *call);
 /* Whether tiles read a panel of this many columns where the caller has it. */
 int fc_unpacked(const fc_forward *call, int64_t columns);
 
-/* Packs blocks first to first + count - 1 of the sum for the region's channels, [block][panel][term][column]; panels
- * that are read where the caller has them keep their place. `filters` begin with the region's first channel. */
-void fc_pack_blocks(const fc_forward *call, const fc_region *region, const char *filters, int64_t first, int64_t count,
-                    char *packed);
+/* Packs a range of the sum for the region's channels, [panel][term][column]; panels that are read where the caller has
+ * them keep their place. `filters` begin with the region's first channel. */
+void fc_pack_range(const fc_forward *call, const fc_region *region, const char *filters, const fc_block *range,
+                   char *packed);
 
-/* Where a group's panels begin in fc_forward.packed: as fc_pack_blocks packs all blocks for all of its channels. */
+/* Where a group's panels begin in fc_forward.packed: as fc_pack_range packs the whole sum for all of its channels. */
 const char *fc_packed_group(const fc_forward *call, int64_t group);
 
 #endif

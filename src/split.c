@@ -9,8 +9,8 @@
 enum {
     PIXELS = 448,           /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
     FEWEST_PIXELS = 56,     /* of a region that is split further only to keep threads busy */
-    PACKED = 1 << 18,       /* bytes of filters packed at once: half of a small second-level cache */
-    MOST_PACKED = 1 << 21,  /* where one block takes more than PACKED; channels are split beyond */
+    PACKED = 1 << 17,       /* bytes of filters packed at once: a quarter of a small second-level cache, */
+    FEWEST_COLUMNS = 64,    /* for at least so many channels, as every range of them reads the pixels again */
     IMAGE_PIXELS = 1 << 15, /* of a region of an image filter, in rows as long as possible: */
     IMAGE_COLUMNS = 1 << 12,
     TAP_ROWS = 8,           /* rows a filter row, of a region whose lanes hold taps: it reads kh - 1 more */
@@ -19,6 +19,7 @@ enum {
     SUMS = 1 << 19,         /* bytes of sums in scratch */
 
     VECTOR = 64,    /* bytes of the widest vector */
+    WAYS = 8,       /* lines of a set of the first cache */
     ALIASED = 2048, /* pixels this many bytes apart share two of the first cache's sets */
 };
 
@@ -33,11 +34,11 @@ int64_t fc_panels(const fc_forward *call) {
                : fc_parts(call->problem.f / call->problem.groups, fc_panel_width(call));
 }
 
-/* Whether neighbouring pixels of x fall into the same sets of the first cache. */
+/* Whether neighbouring pixels of x fall into the same sets of the first cache, more of them than a set has lines. */
 static int aliased(const fc_forward *call) {
     const fc_problem *p = &call->problem;
     const int64_t step = p->stride_w * call->x.stride_w * fc_dtype_size(call->x.dtype);
-    return p->c / p->groups > 1 && p->ow > 1 && step % ALIASED == 0;
+    return p->c / p->groups > 1 && fc_arithmetic_of(call)->rows > WAYS && p->ow > 1 && step % ALIASED == 0;
 }
 
 /* Whether sums can be built up in y, block by block. Not where another thread writes the same pixels' other channels:
@@ -59,18 +60,23 @@ static int64_t strip_rows(const fc_forward *call) { return call->images > 1 ? 1 
 static void measure_region(fc_forward *call, int64_t rows, int64_t columns, int64_t width) {
     const fc_problem *p = &call->problem;
     const fc_sum *sum = &call->sum;
-    const int64_t size = fc_arithmetic_of(call)->size, block = fc_block_terms(sum) * width * size;
+    const int64_t size = fc_arithmetic_of(call)->size, panel = fc_panel_width(call);
+    const int64_t columns_padded = fc_parts(width, panel) * panel;
     call->pixels = rows * columns;
     call->strip_row_bytes = call->strip_bytes = 0;
     if (!call->direct) fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
     if (call->lanes == FC_PIXELS) call->strip_bytes += 2 * VECTOR; /* a row's last vectors reach past its end */
-    call->blocks_at_once = fc_least(fc_block_count(sum), PACKED / block + (PACKED < block));
-    call->table_bytes = fc_aligned(FC_TOGETHER * sum->block_runs * call->blocks_at_once * (int64_t)sizeof(void *));
-    call->packed_bytes =
-        fc_aligned(call->lanes == FC_PIXELS ? p->f * p->kh * p->kw * p->c * size : call->blocks_at_once * block);
+    const int64_t few = fc_least(columns_padded, FEWEST_COLUMNS > panel ? FEWEST_COLUMNS : panel);
+    const int64_t blocks = PACKED / (fc_block_terms(sum) * few * size);
+    call->ranges = fc_ranges(sum, blocks ? blocks : 1);
+    const int64_t terms = fc_block_terms(&call->ranges), fit = PACKED / (terms * panel * size) * panel;
+    call->columns_at_once = fc_least(columns_padded, fit > few ? fit : few);
+    call->table_bytes = fc_aligned(FC_TOGETHER * call->ranges.block_runs * (int64_t)sizeof(void *));
+    call->packed_bytes = fc_aligned(call->lanes == FC_PIXELS ? p->f * p->kh * p->kw * p->c * size
+                                                             : terms * call->columns_at_once * size);
     if (call->lanes == FC_TAPS) call->packed_bytes = fc_tap_filters_size(call) + fc_tap_products_size(call, columns);
     call->sums_bytes = call->in_place ? 0 : fc_aligned(call->pixels * fc_least(width, p->f / p->groups) * size);
-    call->scratch_bytes = FC_HEADER + fc_aligned(sum->chunk * size) + call->table_bytes + call->packed_bytes +
+    call->scratch_bytes = FC_HEADER + fc_aligned(call->ranges.chunk * size) + call->table_bytes + call->packed_bytes +
                           call->strip_bytes + call->sums_bytes;
 }
 
@@ -135,10 +141,6 @@ void fc_forward_split(fc_forward *call, int threads) {
     }
     call->channel_tasks = 1;
     measure(call);
-    while (call->packed_bytes > MOST_PACKED && call->channel_tasks < fc_panels(call)) {
-        call->channel_tasks = fc_least(2 * call->channel_tasks, fc_panels(call));
-        measure(call);
-    }
     const int64_t most_sums = call->lanes == FC_TAPS ? STRIP : SUMS;
     while ((call->strip_bytes > STRIP || call->sums_bytes > most_sums) && split_pixels(call)) continue;
     if (threads == 1) return;
@@ -147,8 +149,9 @@ void fc_forward_split(fc_forward *call, int threads) {
      * its cold inputs, about a tenth of a panel's work. Halving whichever loses less, until there are enough tasks. */
     for (;;) {
         const int64_t width = fc_parts(fc_panels(call), call->channel_tasks);
-        const int packed_once = call->blocks_at_once == fc_block_count(&call->sum);
-        if (call->tasks >= (packed_once ? FC_TASKS : FC_TASKS / 2) * threads) break;
+        const int packed_once =
+            fc_block_count(&call->ranges) == 1 && call->columns_at_once >= width * fc_panel_width(call);
+        if (call->tasks >= FC_TASKS * threads) break;
         const int wide = width > 1, tall = call->pixels >= 2 * FEWEST_PIXELS;
         if (wide && !(tall && (packed_once || call->pixels > 25 * width))) {
             call->channel_tasks = fc_least(2 * call->channel_tasks, fc_panels(call));

@@ -48,23 +48,26 @@ static void multiply(const fc_forward *call, uintptr_t pixel, int64_t step, int6
     const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
     const int64_t size = gemm->size, columns = columns_of(p), most = 2 * gemm->lanes;
     const int64_t tiles = fc_parts(count, gemm->rows);
-    fc_tile tile = {.runs = table, .run_count = 1, .step = 1, .sums_stride = columns, .ahead = filters};
-    for (int64_t t = 0; t < tiles; t++) {
-        const int rows = (int)(count * (t + 1) / tiles - count * t / tiles);
-        const char *panel = filters;
+    fc_tiles t = {.count = 1,
+                  .runs = table,
+                  .run_count = 1,
+                  .run_length = p->c,
+                  .block_runs = 1,
+                  .chunk = call->sum.chunk,
+                  .step = 1,
+                  .sums_stride = columns,
+                  .ahead = filters};
+    for (int64_t tile = 0; tile < tiles; tile++) {
+        const int rows = (int)(count * (tile + 1) / tiles - count * tile / tiles);
+        for (int m = 0; m < rows; m++) table[m] = (const void *)(pixel + (uintptr_t)(m * step));
+        t.filters = filters;
         for (int64_t f = 0; f < columns; f += most) {
-            tile.columns = (int)fc_least(most, columns - f);
-            const int vectors = tile.columns > gemm->lanes ? 2 : 1;
-            tile.filters_stride = vectors * gemm->lanes;
-            tile.sums = products + f * size;
-            for (int64_t c = 0; c < p->c; c += call->sum.chunk) {
-                for (int m = 0; m < rows; m++) table[m] = (const void *)(pixel + (uintptr_t)(m * step + c * size));
-                tile.run_length = fc_least(call->sum.chunk, p->c - c);
-                tile.filters = panel + c * tile.filters_stride * size;
-                tile.accumulate = c > 0;
-                (vectors == 2 ? gemm->tile2 : gemm->tile1)[rows - 1](&tile);
-            }
-            panel += p->c * tile.filters_stride * size;
+            t.columns = (int)fc_least(most, columns - f);
+            const int vectors = t.columns > gemm->lanes ? 2 : 1;
+            t.filters_stride = vectors * gemm->lanes;
+            t.sums = products + f * size;
+            (vectors == 2 ? gemm->tile2 : gemm->tile1)[rows - 1](&t);
+            t.filters = (const char *)t.filters + p->c * t.filters_stride * size;
         }
         pixel += (uintptr_t)(rows * step);
         products += rows * columns * size;

@@ -136,8 +136,8 @@ static void transform_panel(const fc_forward *call, const grid *g, int64_t panel
     for (int64_t c = 0; c < channels; c += CHUNK, from += CHUNK * w->depth * size, to += tap) {
         const int64_t count = fc_least(CHUNK, channels - c);
         for (int i = 0; i < TAPS * TAPS; i++)
-            fc_pack_panel(call->kernels, call->x.dtype, from + (i / TAPS * w->h + i % TAPS * w->w) * size, w->depth,
-                          w->column, count, columns, vectors * lanes, dense + i * tap);
+            fc_pack_panels(call->kernels, call->x.dtype, from + (i / TAPS * w->h + i % TAPS * w->w) * size, w->depth,
+                           w->column, count, columns, vectors * lanes, dense + i * tap, 0);
         transform(&(fc_taps){dense, vectors * lanes, TAPS * tap, tap}, count, vectors, to, plane);
     }
 }

@@ -36,21 +36,24 @@ static const fc_gemm *gemm_of(const fc_kernels *kernels, kind k) {
     return k == F32 ? &kernels->f32 : k == F64 ? &kernels->f64 : &kernels->i32;
 }
 
-/* One tile of every shape, against one sum at a time, bit for bit. */
+/* One or two tiles of every shape, against one sum at a time, bit for bit. */
 static int64_t test_gemm(const fc_kernels *kernels, kind k) {
     const fc_gemm *gemm = gemm_of(kernels, k);
     const size_t size = (size_t)gemm->size;
-    int64_t tiles = 0;
+    int64_t shapes = 0;
     for (int rows = 1; rows <= gemm->rows; rows++)
-        for (int columns = 1; columns <= 2 * gemm->lanes; columns++, tiles++) {
+        for (int columns = 1; columns <= 2 * gemm->lanes; columns++, shapes++) {
             const int vectors = columns > gemm->lanes ? 2 : 1, width = vectors * gemm->lanes;
+            const int64_t tiles = between(1, 2), pixels = tiles * rows;
             const int64_t runs = between(1, 3), length = between(1, 19), accumulate = between(0, 1);
-            const int64_t stride = columns + between(0, 3), gap = between(0, 2), step = between(1, 3);
-            const size_t sums_count = (size_t)((rows - 1) * stride + columns);
-            buffer x[3 * 16], filters = allocate((size_t)(runs * (length + gap) - gap) * (size_t)width * size);
+            const int64_t stride = columns + between(0, 3), step = between(1, 3), pieces = between(0, 1);
+            const int64_t block_runs = pieces ? 1 : between(1, 3), chunk = pieces ? between(1, length) : length;
+            const int64_t gap = pieces ? 0 : between(0, 2);
+            const size_t sums_count = (size_t)((pixels - 1) * stride + columns);
+            buffer x[2 * 3 * 16], filters = allocate((size_t)(runs * (length + gap) - gap) * (size_t)width * size);
             buffer sums = allocate(sums_count * size), expected = allocate(sums_count * size);
-            const void *table[3 * 16];
-            for (int64_t i = 0; i < runs * rows; i++) {
+            const void *table[2 * 3 * 16];
+            for (int64_t i = 0; i < runs * pixels; i++) {
                 x[i] = allocate((size_t)((length - 1) * step + 1) * size);
                 fill(x[i].data, k, (length - 1) * step + 1);
                 table[i] = x[i].data;
@@ -58,37 +61,50 @@ static int64_t test_gemm(const fc_kernels *kernels, kind k) {
             fill(filters.data, k, (runs * (length + gap) - gap) * width);
             fill(sums.data, k, (int64_t)sums_count);
             memcpy(expected.data, sums.data, sums_count * size);
-            for (int m = 0; m < rows; m++)
+            for (int64_t m = 0; m < pixels; m++)
                 for (int f = 0; f < columns; f++) {
                     unsigned char sum[8] __attribute__((aligned(8))) = {0};
-                    for (int64_t r = 0; r < runs; r++)
-                        for (int64_t t = 0; t < length; t++)
-                            multiply_add(k, kernels->fused, x[r * rows + m].data + (size_t)(t * step) * size,
-                                         filters.data + (size_t)((r * (length + gap) + t) * width + f) * size, sum);
                     unsigned char *at = expected.data + (size_t)(m * stride + f) * size;
-                    if (accumulate) add(k, at, sum);
-                    memcpy(at, sum, size);
+                    int64_t add_to = accumulate;
+                    for (int64_t r = 0; r < runs; r++)
+                        for (int64_t t = 0; t < length; t++) {
+                            const buffer *of = &x[(m / rows * runs + r) * rows + m % rows];
+                            multiply_add(k, kernels->fused, of->data + (size_t)(t * step) * size,
+                                         filters.data + (size_t)((r * (length + gap) + t) * width + f) * size, sum);
+                            const int ends_run = t + 1 == length, ends_all = ends_run && r + 1 == runs;
+                            if (!(ends_all || (ends_run && (r + 1) % block_runs == 0) || (t + 1) % chunk == 0))
+                                continue;
+                            if (!(ends_run && (r + 1) % block_runs != 0 && !ends_all)) {
+                                if (add_to) add(k, at, sum);
+                                memcpy(at, sum, size);
+                                memset(sum, 0, sizeof sum);
+                                add_to = 1;
+                            }
+                        }
                 }
-            const fc_tile tile = {.runs = table,
-                                  .run_count = runs,
-                                  .run_length = length,
-                                  .step = step,
-                                  .filters = filters.data,
-                                  .filters_stride = width,
-                                  .filters_jump = (length + gap) * width,
-                                  .sums = sums.data,
-                                  .sums_stride = stride,
-                                  .columns = columns,
-                                  .accumulate = (int)accumulate,
-                                  .ahead = (const char *)filters.data};
-            (vectors == 2 ? gemm->tile2 : gemm->tile1)[rows - 1](&tile);
+            const fc_tiles call = {.count = tiles,
+                                   .runs = table,
+                                   .run_count = runs,
+                                   .run_length = length,
+                                   .block_runs = block_runs,
+                                   .chunk = chunk,
+                                   .step = step,
+                                   .filters = filters.data,
+                                   .filters_stride = width,
+                                   .filters_skip = gap * width,
+                                   .sums = sums.data,
+                                   .sums_stride = stride,
+                                   .columns = columns,
+                                   .accumulate = (int)accumulate,
+                                   .ahead = (const char *)filters.data};
+            (vectors == 2 ? gemm->tile2 : gemm->tile1)[rows - 1](&call);
             if (memcmp(sums.data, expected.data, sums_count * size)) fail(kind_names[k], kernels->name, rows, columns);
-            for (int64_t i = 0; i < runs * rows; i++) release(x[i], "input guards", kernels->name);
+            for (int64_t i = 0; i < runs * pixels; i++) release(x[i], "input guards", kernels->name);
             release(filters, "filter guards", kernels->name);
             release(sums, "sum guards", kernels->name);
             release(expected, "test", kernels->name);
         }
-    return tiles;
+    return shapes;
 }
 
 static int64_t test_pack(const fc_kernels *kernels, fc_dtype dtype) {
@@ -102,7 +118,7 @@ static int64_t test_pack(const fc_kernels *kernels, fc_dtype dtype) {
         buffer from = allocate((size_t)((terms - 1) * row + (columns - 1) * column + 1) * stored);
         buffer to = allocate((size_t)(terms * width) * size);
         for (size_t i = 0; i < from.size; i++) from.data[i] = (unsigned char)(next_random() & 0x3f);
-        fc_pack_panel(kernels, dtype, from.data, row, column, terms, columns, width, to.data);
+        fc_pack_panels(kernels, dtype, from.data, row, column, terms, columns, width, to.data, 0);
         for (int64_t t = 0; t < terms; t++)
             for (int f = 0; f < width; f++) {
                 unsigned char want[8] __attribute__((aligned(8))) = {0};
