@@ -75,6 +75,9 @@ cdef extern from "forward.h" nogil:
     void fc_forward_begin(void *scratch)
     void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch)
 
+cdef extern from "pack.h" nogil:
+    int fc_dtype_size(fc_dtype dtype)
+
 cdef extern from "epilogue.h" nogil:
     ctypedef struct fc_finishing:
         const fc_kernels *kernels

@@ -3,7 +3,7 @@ from typing import Any, final
 import numpy as np
 
 from fastconv._epilogue import Extras
-from fastconv._phases import Phase
+from fastconv._parts import Part
 from fastconv._problem import ConvProblem
 from fastconv._summation import PixelSum, Summation
 from fastconv._winograd import Rung
@@ -65,16 +65,17 @@ class Forward:
     def run(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int, extras: Extras | None) -> None: ...
 
 @final
-class BackpropInput:
+class Parts:
     def __init__(
         self,
         problem: ConvProblem,
-        phases: list[tuple[Phase, Summation, bool, str, Rung | None]],
+        parts: list[tuple[Part, Summation, bool, str, Rung | None]],
         complete: bool,
+        gradient: bool,
         dtype: str,
         channels_first: bool,
     ) -> None: ...
-    def run(self, w: np.ndarray, dy: np.ndarray, dx: np.ndarray, threads: int, extras: Extras | None) -> None: ...
+    def run(self, a: np.ndarray, b: np.ndarray, result: np.ndarray, threads: int, extras: Extras | None) -> None: ...
 
 @final
 class BackpropFilter:

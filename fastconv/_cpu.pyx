@@ -186,83 +186,97 @@ cdef class Forward:
 
 
 @cython.final
-cdef class BackpropInput:
-    """The gradient of a convolution's input, for one problem, dtype and layout.
+cdef class Parts:
+    """A convolution in parts, forward or, where `gradient`, of its input's gradient: one problem, dtype and layout.
 
-    `phases` holds for each of the planner's phases the Phase, its Summation, and one_row, lanes and rung as in Forward.
-    Cells that belong to no phase become zero; there are none where `complete`.
+    `parts` holds for each the planner's Part, its Summation, and one_row, lanes and rung as in Forward. Cells that
+    belong to no part become zero; there are none where `complete`.
     """
     cdef fc_problem problem
     cdef str name
     cdef fc_dtype dtype
     cdef bint channels_first
     cdef bint complete
-    cdef list phases
+    cdef bint gradient
+    cdef list parts
 
-    def __init__(self, problem, list phases, bint complete, str dtype, bint channels_first):
+    def __init__(self, problem, list parts, bint complete, bint gradient, str dtype, bint channels_first):
         self.problem = problem_of(problem)
-        self.phases = phases
+        self.parts = parts
         self.complete = complete
+        self.gradient = gradient
         self.name = dtype
         self.dtype = DTYPES[dtype]
         self.channels_first = channels_first
 
-    def run(self, cnp.ndarray w, cnp.ndarray dy, cnp.ndarray dx, int threads, extras):
-        """Computes dx, a dense array, from behaved 4-D arrays w and dy; `extras` is None or the call's Extras."""
+    def run(self, cnp.ndarray a, cnp.ndarray b, cnp.ndarray result, int threads, extras):
+        """Computes a dense array from behaved 4-D ones: y from x and w or, where `gradient`, dx from w and dy.
+
+        `extras` is None or the call's Extras.
+        """
         cdef fc_problem p = self.problem
-        cdef int64_t size = cnp.PyArray_ITEMSIZE(w)
+        cdef cnp.ndarray source = b if self.gradient else a
+        cdef cnp.ndarray w = a if self.gradient else b
         cdef fc_tensor x, y
         cdef fc_filters filters
-        cdef fc_forward *call
         cdef int index
-        cdef int count = <int>len(self.phases)
-        p.n = images(dy)
-        check_shapes(self.channels_first, &p, dx, w, dy)
-        x = tensor(dx, self.dtype, self.channels_first, p.h, p.w, p.c)
-        y = tensor(dy, self.dtype, self.channels_first, p.oh, p.ow, p.f)
+        cdef int count = <int>len(self.parts)
+        p.n = images(source)
+        if self.gradient:
+            check_shapes(self.channels_first, &p, result, w, source)
+            x = tensor(source, self.dtype, self.channels_first, p.oh, p.ow, p.f)
+            y = tensor(result, self.dtype, self.channels_first, p.h, p.w, p.c)
+        else:
+            check_shapes(self.channels_first, &p, source, w, result)
+            x = tensor(source, self.dtype, self.channels_first, p.h, p.w, p.c)
+            y = tensor(result, self.dtype, self.channels_first, p.oh, p.ow, p.f)
         filters = filters_of(w, p.f // p.groups)
+        if self.gradient:
+            filters.depth, filters.column = filters.column, filters.depth
         if not self.complete:
-            dx.fill(0)
+            result.fill(0)
             if extras is not None:
-                columns = p.h * p.w if self.channels_first else p.c
-                finish(dx, dx, columns, self.channels_first, self.name, extras.bias, extras.activation, threads)
-        cdef fc_forward *calls = <fc_forward *>calloc(count, sizeof(fc_forward))
+                shape = cnp.PyArray_DIMS(result)
+                columns = shape[2] * shape[3] if self.channels_first else shape[3]
+                finish(result, result, columns, self.channels_first, self.name, extras.bias, extras.activation, threads)
+        cdef fc_forward *calls = <fc_forward *>calloc(max(count, 1), sizeof(fc_forward))
         if calls == NULL:
-            raise MemoryError(f"no memory for {count} phases")
+            raise MemoryError(f"no memory for {count} parts")
         try:
             for index in range(count):
-                phase, sum, one_row, lanes, rung = self.phases[index]
-                problem, row, column, tap_row, tap_column, tap_step_h, tap_step_w = phase
-                call = &calls[index]
-                call.problem = problem_of(problem)
-                call.problem.n = p.n
-                call.sum = sum_of(sum)
-                call.winograd = winograd_of(rung)
-                call.kernels = chosen
-                call.lanes = LANES[lanes]
-                call.x = y
-                call.y = x
-                call.y.data = <char *>x.data + (<int64_t>row * x.stride_h + <int64_t>column * x.stride_w) * size
-                call.y.stride_h = x.stride_h * p.stride_h
-                call.y.stride_w = x.stride_w * p.stride_w
-                call.w.data = (
-                    <const char *>filters.data
-                    + (<int64_t>tap_row * filters.h + <int64_t>tap_column * filters.w) * size
-                )
-                call.w.group = filters.group
-                call.w.h = <int64_t>tap_step_h * filters.h
-                call.w.w = <int64_t>tap_step_w * filters.w
-                call.w.depth = filters.column
-                call.w.column = filters.depth
-                if one_row:
-                    merge_images(call)
+                set_part(&calls[index], self.parts[index], p.n, x, y, filters)
                 if extras is not None:
-                    call.epilogue = epilogue_of(extras.bias, extras.activation)
-                    view = (tap_row, tap_column, tap_step_h, tap_step_w)
-                    use_packed(call, extras.packings, view, threads)
+                    calls[index].epilogue = epilogue_of(extras.bias, extras.activation)
+                    use_packed(&calls[index], extras.packings, self.parts[index][0][7:], threads)
             share_out(calls, count, threads)
         finally:
             free(calls)
+
+
+cdef int set_part(fc_forward *call, tuple part, int64_t n, fc_tensor x, fc_tensor y, fc_filters w) except -1:
+    """Sets what one part of a convolution from x to y with filters w is to compute."""
+    (problem, x_row, x_column, y_row, y_column, y_step_h, y_step_w, tap_row, tap_column, tap_step_h, tap_step_w) = part[0]
+    sum, one_row, lanes, rung = part[1:]
+    cdef int64_t size = fc_dtype_size(x.dtype)
+    call.problem = problem_of(problem)
+    call.problem.n = n
+    call.sum = sum_of(sum)
+    call.winograd = winograd_of(rung)
+    call.kernels = chosen
+    call.lanes = LANES[lanes]
+    call.x = x
+    call.x.data = <char *>x.data + (<int64_t>x_row * x.stride_h + <int64_t>x_column * x.stride_w) * size
+    call.y = y
+    call.y.data = <char *>y.data + (<int64_t>y_row * y.stride_h + <int64_t>y_column * y.stride_w) * size
+    call.y.stride_h *= <int64_t>y_step_h
+    call.y.stride_w *= <int64_t>y_step_w
+    call.w = w
+    call.w.data = <const char *>w.data + (<int64_t>tap_row * w.h + <int64_t>tap_column * w.w) * size
+    call.w.h *= <int64_t>tap_step_h
+    call.w.w *= <int64_t>tap_step_w
+    if one_row:
+        merge_images(call)
+    return 0
 
 
 @cython.final

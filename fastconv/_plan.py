@@ -14,7 +14,7 @@ from fastconv import _cpu, _reference
 from fastconv._arguments import check_output, geometry
 from fastconv._epilogue import Extras, finish
 from fastconv._options import Options, current
-from fastconv._phases import phases
+from fastconv._parts import Part, phases, rectangles, worth_cutting
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
 from fastconv._summation import Summation, pixel_sum, summation
 from fastconv._threads import threads_for
@@ -108,6 +108,12 @@ def _unless_winograd(problem: ConvProblem, dtype: np.dtype, options: Options) ->
     return found if isinstance(found, str) else None
 
 
+def _unless_rectangles(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
+    if not worth_cutting(problem):
+        return "few taps are outside the image"
+    return None
+
+
 class _Call(NamedTuple):
     """How a forward pass is computed, as _cpu wants it."""
 
@@ -144,14 +150,29 @@ def _bind_forward(name: str) -> Callable[[ConvProblem, np.dtype, bool, Options],
     return bind
 
 
-def _bind_phases(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
-    found, complete = phases(problem)
-    options = options._replace(implementation=None)
-    calls = []
-    for phase in found:
-        name = choose("forward", phase.problem, dtype, options)[0].name
-        calls.append((phase, *_call(name, phase.problem, dtype, options, True)))
-    return _cpu.BackpropInput(problem, calls, complete, dtype.name, channels_first).run
+def _calls_of(parts: list[Part], dtype: np.dtype, options: Options, gradient: bool) -> tuple[list[Any], bool]:
+    """The calls that compute these parts, each by the best implementation, and whether they are complete."""
+    calls: list[Any] = []
+    complete = True
+    for part in parts:
+        name = choose("forward", part.problem, dtype, options)[0].name
+        if name == "rectangles":
+            found, covered = rectangles(part.problem)
+            more, whole = _calls_of([inner.within(part) for inner in found], dtype, options, gradient)
+            calls += more
+            complete = complete and covered and whole
+        else:
+            calls.append((part, *_call(name, part.problem, dtype, options, gradient)))
+    return calls, complete
+
+
+def _bind_parts(gradient: bool) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
+    def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
+        parts, complete = phases(problem) if gradient else rectangles(problem)
+        calls, whole = _calls_of(parts, dtype, options._replace(implementation=None), gradient)
+        return _cpu.Parts(problem, calls, complete and whole, gradient, dtype.name, channels_first).run
+
+    return bind
 
 
 def _bind_filter(depthwise: bool) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
@@ -214,11 +235,12 @@ IMPLEMENTATIONS = {
         Implementation("pointwise", _unless_pointwise, _bind_forward("pointwise")),
         Implementation("tap_products", _unless_tap_products, _bind_forward("tap_products")),
         Implementation("winograd", _unless_winograd, _bind_forward("winograd")),
+        Implementation("rectangles", _unless_rectangles, _bind_parts(gradient=False)),
         Implementation("implicit_gemm", _never, _bind_forward("implicit_gemm")),
         Implementation("reference", _never, _bind_reference),
     ),
     "backprop_input": (
-        Implementation("phases", _never, _bind_phases),
+        Implementation("phases", _never, _bind_parts(gradient=True)),
         Implementation("reference", _never, _bind_reference_input),
     ),
     "backprop_filter": (

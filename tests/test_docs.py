@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import fastconv
-from fastconv import _config, _options, _phases, _problem, _shape, _threads, filters
+from fastconv import _config, _options, _parts, _problem, _shape, _threads, filters
 from fastconv.nn import activation, conv, depthwise, gradient, normalization, pool, transpose, variants
 
 ROOT = Path(__file__).parent.parent
@@ -26,7 +26,7 @@ ROOT = Path(__file__).parent.parent
         transpose,
         variants,
         filters,
-        _phases,
+        _parts,
         _config,
         _options,
         _problem,
