@@ -53,7 +53,7 @@ cdef extern from "kernels.h" nogil:
 
 cdef extern from "forward.h" nogil:
     ctypedef enum fc_lanes:
-        FC_CHANNELS, FC_PIXELS, FC_DEPTHWISE, FC_TAPS, FC_WINOGRAD
+        FC_CHANNELS, FC_PIXELS, FC_DEPTHWISE, FC_TAPS, FC_GROUPS, FC_WINOGRAD
 
     ctypedef struct fc_forward:
         fc_problem problem

@@ -139,8 +139,8 @@ cdef class Forward:
 
     `sum` is the planner's Summation. With `one_row`, for 1x1 filters, images whose pixels are evenly spaced are
     computed as one row of pixels: a plain matrix product. `lanes` tells what the lanes of a vector hold: "channels",
-    "pixels" (src/image_filter.c), "depthwise" channels (src/depthwise.c), "taps" (src/tap_products.c) or, with the
-    planner's Rung, those of "winograd" (src/winograd.c).
+    "pixels" (src/image_filter.c), "depthwise" channels (src/depthwise.c), "taps" (src/tap_products.c), those of several
+    "groups" (src/narrow_groups.c) or, with the planner's Rung, of "winograd" (src/winograd.c).
     """
     cdef fc_problem problem
     cdef fc_sum sum
@@ -219,6 +219,8 @@ cdef class Parts:
         cdef cnp.ndarray w = a if self.gradient else b
         cdef fc_tensor x, y
         cdef fc_filters filters
+        cdef const char *bias
+        cdef int64_t channel
         cdef int index
         cdef int count = <int>len(self.parts)
         p.n = images(source)
@@ -246,8 +248,13 @@ cdef class Parts:
             for index in range(count):
                 set_part(&calls[index], self.parts[index], p.n, x, y, filters)
                 if extras is not None:
+                    part = self.parts[index][0]
                     calls[index].epilogue = epilogue_of(extras.bias, extras.activation)
-                    use_packed(&calls[index], extras.packings, self.parts[index][0][7:], threads)
+                    if extras.bias is not None:
+                        channel = <int64_t>part.group * calls[index].problem.f
+                        bias = <const char *>calls[index].epilogue.bias
+                        calls[index].epilogue.bias = bias + channel * cnp.PyArray_ITEMSIZE(<cnp.ndarray>extras.bias)
+                    use_packed(&calls[index], extras.packings, part[7:], threads)
             share_out(calls, count, threads)
         finally:
             free(calls)
@@ -255,7 +262,8 @@ cdef class Parts:
 
 cdef int set_part(fc_forward *call, tuple part, int64_t n, fc_tensor x, fc_tensor y, fc_filters w) except -1:
     """Sets what one part of a convolution from x to y with filters w is to compute."""
-    (problem, x_row, x_column, y_row, y_column, y_step_h, y_step_w, tap_row, tap_column, tap_step_h, tap_step_w) = part[0]
+    (problem, x_row, x_column, y_row, y_column, y_step_h, y_step_w,
+     tap_row, tap_column, tap_step_h, tap_step_w, group) = part[0]
     sum, one_row, lanes, rung = part[1:]
     cdef int64_t size = fc_dtype_size(x.dtype)
     call.problem = problem_of(problem)
@@ -265,13 +273,20 @@ cdef int set_part(fc_forward *call, tuple part, int64_t n, fc_tensor x, fc_tenso
     call.kernels = chosen
     call.lanes = LANES[lanes]
     call.x = x
-    call.x.data = <char *>x.data + (<int64_t>x_row * x.stride_h + <int64_t>x_column * x.stride_w) * size
+    cdef int64_t x_channel = <int64_t>group * call.problem.c, y_channel = <int64_t>group * call.problem.f
+    call.x.data = <char *>x.data + (
+        <int64_t>x_row * x.stride_h + <int64_t>x_column * x.stride_w + x_channel * x.stride_c
+    ) * size
     call.y = y
-    call.y.data = <char *>y.data + (<int64_t>y_row * y.stride_h + <int64_t>y_column * y.stride_w) * size
+    call.y.data = <char *>y.data + (
+        <int64_t>y_row * y.stride_h + <int64_t>y_column * y.stride_w + y_channel * y.stride_c
+    ) * size
     call.y.stride_h *= <int64_t>y_step_h
     call.y.stride_w *= <int64_t>y_step_w
     call.w = w
-    call.w.data = <const char *>w.data + (<int64_t>tap_row * w.h + <int64_t>tap_column * w.w) * size
+    call.w.data = <const char *>w.data + (
+        <int64_t>tap_row * w.h + <int64_t>tap_column * w.w + <int64_t>group * w.group
+    ) * size
     call.w.h *= <int64_t>tap_step_h
     call.w.w *= <int64_t>tap_step_w
     if one_row:
@@ -340,6 +355,7 @@ LANES = {
     "pixels": FC_PIXELS,
     "depthwise": FC_DEPTHWISE,
     "taps": FC_TAPS,
+    "groups": FC_GROUPS,
     "winograd": FC_WINOGRAD,
 }
 ACTIVATIONS = {

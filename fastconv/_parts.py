@@ -5,6 +5,8 @@ output pixel one further on. So they are a convolution with stride 1 of the outp
 reverse order, and input and output channels exchanged: no zeros are inserted, and none multiplied.
 
 **Rectangles**, of outputs whose windows have the same taps inside the image. Each is a convolution without padding.
+
+**Groups**, each a dense convolution, where a method that only those have is faster.
 """
 
 from __future__ import annotations
@@ -30,6 +32,7 @@ class Part(NamedTuple):
     tap_column: int
     tap_step_h: int
     tap_step_w: int
+    group: int = 0  # where the problem is that of one group
 
     def within(self, other: Part) -> Part:
         """A part of another's problem as one of the whole."""
@@ -44,6 +47,7 @@ class Part(NamedTuple):
             tap_column=other.tap_column + self.tap_column * other.tap_step_w,
             tap_step_h=self.tap_step_h * other.tap_step_h,
             tap_step_w=self.tap_step_w * other.tap_step_w,
+            group=other.group + self.group,
         )
 
 
@@ -215,3 +219,15 @@ def rectangles(problem: ConvProblem) -> tuple[list[Part], bool]:
     ]  # fmt: skip
     complete = sum(r.outputs for r in rows) == p.oh and sum(c.outputs for c in columns) == p.ow
     return found, complete
+
+
+def one_group(problem: ConvProblem) -> ConvProblem:
+    """The problem of each group."""
+    p = problem
+    return p._replace(c=p.c // p.groups, f=p.f // p.groups, groups=1)
+
+
+def each_group(problem: ConvProblem) -> tuple[list[Part], bool]:
+    """The groups, which are complete."""
+    one = one_group(problem)
+    return [Part(one, 0, 0, 0, 0, 1, 1, 0, 0, 1, 1, group) for group in range(problem.groups)], True

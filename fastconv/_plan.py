@@ -14,7 +14,7 @@ from fastconv import _cpu, _reference
 from fastconv._arguments import check_output, geometry
 from fastconv._epilogue import Extras, finish
 from fastconv._options import Options, current
-from fastconv._parts import Part, phases, rectangles, worth_cutting
+from fastconv._parts import Part, each_group, one_group, phases, rectangles, worth_cutting
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
 from fastconv._summation import Summation, pixel_sum, summation
 from fastconv._threads import threads_for
@@ -30,6 +30,13 @@ IMAGE_FILTER_DEPTH, IMAGE_FILTER_CHANNELS_DEEP, IMAGE_FILTER_ROW_DEEP = 4, 7, 48
 # apart than this need too much memory where they are staged.
 DEPTHWISE_MULTIPLIER, DEPTHWISE_ROW, DEPTHWISE_REACH = 16, 128, 256
 
+# Outputs of a group, of which several fill a vector; each vector is made of as few input channels. Longer rows of terms
+# are not summed in one piece, and more elements in the rows that a window reaches do not stay in the caches.
+NARROW_GROUPS, NARROW_ROW, NARROW_REACH = (2, 4), 128, 1 << 16
+
+# Channels of a group, below which a call of its own costs what Winograd saves.
+EACH_GROUP = 20
+
 # More output channels than this fill vectors well enough; fewer input channels for each of them than this do not pay
 # for adding up the taps; more taps and channels than this do not stay in the caches.
 TAP_PRODUCTS_CHANNELS, TAP_PRODUCTS_DEPTH, TAP_PRODUCTS_MOST = 7, 4, 1024
@@ -38,6 +45,9 @@ TAP_PRODUCTS_CHANNELS, TAP_PRODUCTS_DEPTH, TAP_PRODUCTS_MOST = 7, 4, 1024
 # operands are, forward, the input and the filters; in backprop-input, the filters and the output's gradient; in
 # backprop-filter, the input and the output's gradient. That one takes no extras.
 Run = Callable[[np.ndarray, np.ndarray, np.ndarray, int, Extras | None], None]
+
+# What cuts a problem into parts, and tells whether they are complete.
+Cut = Callable[[ConvProblem], tuple[list[Part], bool]]
 
 
 class Implementation(NamedTuple):
@@ -103,6 +113,25 @@ def _unless_depthwise(problem: ConvProblem, dtype: np.dtype, options: Options) -
     return None
 
 
+def _unless_narrow_groups(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
+    depth = problem.c // problem.groups
+    if problem.groups == 1 or depth == 1:
+        return "there are no groups, or they have single channels"
+    outputs = problem.f // problem.groups
+    if outputs not in NARROW_GROUPS or depth > outputs:
+        return "a vector does not hold the outputs of whole groups, or takes many channels"
+    if dtype.itemsize == 8:
+        return "channels are repeated in vectors of 4-byte elements"
+    if problem.dilation_w > 1:
+        return "the taps along the row are dilated"
+    reach = (problem.kh - 1) * problem.dilation_h + 1
+    if problem.kw * depth > NARROW_ROW or reach * problem.w * depth > NARROW_REACH:
+        return "the window is too large for the caches"
+    if problem.kw == 1:
+        return "a filter row has one tap"
+    return None
+
+
 def _unless_winograd(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
     found = rung(problem, dtype, options.precision)
     return found if isinstance(found, str) else None
@@ -112,6 +141,20 @@ def _unless_rectangles(problem: ConvProblem, dtype: np.dtype, options: Options) 
     if not worth_cutting(problem):
         return "few taps are outside the image"
     return None
+
+
+def _unless_groups_gain(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
+    if problem.groups == 1:
+        return "there are no groups"
+    one = one_group(problem)
+    if min(one.c, one.f) < EACH_GROUP:
+        return "the groups are too narrow for calls of their own"
+    found = rung(one, dtype, options.precision)
+    return f"no group is one for Winograd: {found}" if isinstance(found, str) else None
+
+
+# Those that compute a forward pass in parts.
+_CUTS: dict[str, Cut] = {"rectangles": rectangles, "each_group": each_group}
 
 
 class _Call(NamedTuple):
@@ -127,6 +170,7 @@ _CALLS: dict[str, Callable[[ConvProblem, bool], _Call]] = {
     "image_filter": lambda problem, gradient: _Call(summation(problem, gradient), lanes="pixels"),
     "pointwise": lambda problem, gradient: _Call(summation(problem, gradient), one_row=True),
     "depthwise": lambda problem, gradient: _Call(summation(problem, gradient), lanes="depthwise"),
+    "narrow_groups": lambda problem, gradient: _Call(summation(problem, gradient), lanes="groups"),
     # Each tap's channels are summed like those of a 1x1 filter.
     "tap_products": lambda problem, gradient: _Call(summation(problem._replace(kh=1, kw=1), gradient), lanes="taps"),
     "winograd": lambda problem, gradient: _Call(summation(problem, gradient), lanes="winograd"),
@@ -156,8 +200,8 @@ def _calls_of(parts: list[Part], dtype: np.dtype, options: Options, gradient: bo
     complete = True
     for part in parts:
         name = choose("forward", part.problem, dtype, options)[0].name
-        if name == "rectangles":
-            found, covered = rectangles(part.problem)
+        if name in _CUTS:
+            found, covered = _CUTS[name](part.problem)
             more, whole = _calls_of([inner.within(part) for inner in found], dtype, options, gradient)
             calls += more
             complete = complete and covered and whole
@@ -166,9 +210,9 @@ def _calls_of(parts: list[Part], dtype: np.dtype, options: Options, gradient: bo
     return calls, complete
 
 
-def _bind_parts(gradient: bool) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
+def _bind_parts(cut: Cut, gradient: bool = False) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
     def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
-        parts, complete = phases(problem) if gradient else rectangles(problem)
+        parts, complete = cut(problem)
         calls, whole = _calls_of(parts, dtype, options._replace(implementation=None), gradient)
         return _cpu.Parts(problem, calls, complete and whole, gradient, dtype.name, channels_first).run
 
@@ -232,15 +276,17 @@ IMPLEMENTATIONS = {
     "forward": (
         Implementation("image_filter", _unless_image_filter, _bind_forward("image_filter")),
         Implementation("depthwise", _unless_depthwise, _bind_forward("depthwise")),
+        Implementation("narrow_groups", _unless_narrow_groups, _bind_forward("narrow_groups")),
         Implementation("pointwise", _unless_pointwise, _bind_forward("pointwise")),
         Implementation("tap_products", _unless_tap_products, _bind_forward("tap_products")),
         Implementation("winograd", _unless_winograd, _bind_forward("winograd")),
-        Implementation("rectangles", _unless_rectangles, _bind_parts(gradient=False)),
+        Implementation("rectangles", _unless_rectangles, _bind_parts(rectangles)),
+        Implementation("each_group", _unless_groups_gain, _bind_parts(each_group)),
         Implementation("implicit_gemm", _never, _bind_forward("implicit_gemm")),
         Implementation("reference", _never, _bind_reference),
     ),
     "backprop_input": (
-        Implementation("phases", _never, _bind_parts(gradient=True)),
+        Implementation("phases", _never, _bind_parts(phases, gradient=True)),
         Implementation("reference", _never, _bind_reference_input),
     ),
     "backprop_filter": (

@@ -4,6 +4,7 @@
 #include "epilogue.h"
 #include "float_mode.h"
 #include "image_filter.h"
+#include "narrow_groups.h"
 #include "pack.h"
 #include "panels.h"
 #include "split.h"
@@ -281,6 +282,11 @@ void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
     if (call->lanes == FC_DEPTHWISE) {
         fc_forward_begin(scratch); /* nothing is held any more */
         fc_depthwise_task(call, task, (char *)scratch + FC_HEADER);
+        return;
+    }
+    if (call->lanes == FC_GROUPS) {
+        fc_forward_begin(scratch);
+        fc_narrow_groups_task(call, task, scratch);
         return;
     }
     if (call->lanes == FC_WINOGRAD) {

@@ -11,6 +11,8 @@ typedef enum fc_lanes {
                   along the row and, with more than 1 input channel, along the column */
     FC_DEPTHWISE, /* of one output pixel, of as many groups: fc_depthwise_task, for as many groups as input channels */
     FC_TAPS,      /* of one input pixel: fc_tap_products, for arithmetic types, 1 group, dense taps, and stride 1 */
+    FC_GROUPS,    /* channels of several groups: fc_narrow_groups_task, for 4-byte arithmetic, dense taps along the row,
+                     and folded sums in blocks of whole runs */
     FC_WINOGRAD /* channels of transformed tiles: fc_winograd_task, for sums in float32 of 3x3 dense taps, stride 1, and
                    1 group */
 } fc_lanes;

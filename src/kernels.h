@@ -35,6 +35,10 @@ typedef void fc_pack_fn(const void *filters, int64_t stride, int64_t terms, int6
 typedef void fc_transpose_fn(const void *from, int64_t from_stride, int64_t rows, int64_t columns, void *to,
                              int64_t to_stride);
 
+/* to[pixel][d][i] = from[pixel * stride + i / times * depth + d], for 4-byte elements and the i of one vector: times
+ * divides its lanes, and depth is not more. */
+typedef void fc_repeat_fn(const void *from, int64_t stride, int64_t pixels, int depth, int times, void *to);
+
 /* Converts `count` consecutive elements. */
 typedef void fc_convert_fn(const void *from, void *to, int64_t count);
 
@@ -199,6 +203,7 @@ typedef struct fc_kernels {
     fc_gemm f32, f64, i32;
     fc_winograd_kernels winograd; /* in float32 */
     fc_transpose_fn *transpose_4;
+    fc_repeat_fn *repeat_4;
     fc_pack_fn *pack_f16, *pack_bf16; /* half-precision filters, packed as f32 */
     fc_convert_fn *f16_to_f32, *bf16_to_f32, *f32_to_f16, *f32_to_bf16;
 } fc_kernels;

@@ -2,6 +2,7 @@
 #include "split.h"
 #include "blocks.h"
 #include "depthwise.h"
+#include "narrow_groups.h"
 #include "pack.h"
 #include "tap_products.h"
 #include "winograd.h"
@@ -119,6 +120,10 @@ void fc_forward_split(fc_forward *call, int threads) {
     if (call->lanes == FC_DEPTHWISE) {
         fc_depthwise_split(call, threads);
         call->scratch_bytes += FC_HEADER;
+        return;
+    }
+    if (call->lanes == FC_GROUPS) {
+        fc_narrow_groups_split(call, threads);
         return;
     }
     if (call->lanes == FC_WINOGRAD) {

@@ -33,6 +33,9 @@ LAYERS = [
     "n1h9w2500c20_k1x5f2_s1x1_d1x1_p0,3,6,0_g1",
     "n2h12w14c20_k3x3f24_s2x1_d5x7_p5,5,7,7_g1",
     "n2h6w6c20_k1x1f24_s1x1_d1x1_p3,3,2,2_g1",
+    "n1h12w12c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g16",
+    "n2h11w13c22_k3x5f44_s1x2_d2x1_p2,2,1,2_g11",
+    "n2h13w14c60_k3x3f96_s1x1_d1x1_p1,1,1,1_g3",
 ]
 
 
@@ -62,7 +65,7 @@ def test_every_implementation_gives_the_same_bits(case):
     """Those that take the problem at all, and sum in the same order."""
     with options(implementation="implicit_gemm"):
         expected = nn.conv2d(*case).tobytes()
-    for name in ("image_filter", "depthwise", "pointwise"):
+    for name in ("image_filter", "depthwise", "narrow_groups", "pointwise"):
         with options(implementation=name):
             try:
                 assert nn.conv2d(*case).tobytes() == expected, name

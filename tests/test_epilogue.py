@@ -15,6 +15,8 @@ LAYERS = {
     "depthwise": "n2h20w23c24_k3x3f48_s2x2_d1x1_p0,1,0,1_g24",
     "image_filter": "n2h30w50c1_k5x5f4_s1x1_d1x1_p2,2,2,2_g1",
     "tap_products": "n2h20w30c32_k3x3f3_s1x1_d1x1_p1,1,1,1_g1",
+    "narrow_groups": "n2h9w9c36_k3x3f36_s1x1_d2x1_p2,2,1,1_g9",
+    "each_group": "n2h9w9c60_k3x3f60_s1x1_d1x1_p1,1,1,1_g3",
     "grouped": "n2h9w9c30_k3x3f40_s1x1_d2x2_p2,2,2,2_g2",
 }
 ACTIVATIONS = {

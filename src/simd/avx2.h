@@ -83,6 +83,8 @@ static inline i32_vec i32_broadcast(const uint32_t *p) { return _mm256_set1_epi3
 static inline void i32_store(uint32_t *p, i32_vec v) { _mm256_storeu_si256((void *)p, v); }
 static inline void i32_store_n(uint32_t *p, i32_vec v, int n) { _mm256_maskstore_epi32((void *)p, fc_first(n), v); }
 static inline i32_vec i32_add(i32_vec a, i32_vec b) { return _mm256_add_epi32(a, b); }
+/* Lane i gets lane index[i]. */
+static inline f32_vec f32_permute(f32_vec v, i32_vec index) { return _mm256_permutevar8x32_ps(v, index); }
 static inline i32_vec i32_and(i32_vec a, i32_vec b) { return _mm256_and_si256(a, b); }
 static inline i32_vec i32_max(i32_vec a, i32_vec b) { return _mm256_max_epi32(a, b); } /* signed */
 static inline i32_vec i32_min(i32_vec a, i32_vec b) { return _mm256_min_epi32(a, b); }

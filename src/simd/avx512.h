@@ -85,6 +85,8 @@ static inline i32_vec i32_broadcast(const uint32_t *p) { return _mm512_set1_epi3
 static inline void i32_store(uint32_t *p, i32_vec v) { _mm512_storeu_si512(p, v); }
 static inline void i32_store_n(uint32_t *p, i32_vec v, int n) { _mm512_mask_storeu_epi32(p, fc_first(n), v); }
 static inline i32_vec i32_add(i32_vec a, i32_vec b) { return _mm512_add_epi32(a, b); }
+/* Lane i gets lane index[i]. */
+static inline f32_vec f32_permute(f32_vec v, i32_vec index) { return _mm512_permutexvar_ps(index, v); }
 static inline i32_vec i32_and(i32_vec a, i32_vec b) { return _mm512_and_si512(a, b); }
 static inline i32_vec i32_max(i32_vec a, i32_vec b) { return _mm512_max_epi32(a, b); } /* signed */
 static inline i32_vec i32_min(i32_vec a, i32_vec b) { return _mm512_min_epi32(a, b); }

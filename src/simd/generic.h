@@ -59,6 +59,12 @@ static FC_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return a + b; }
 static FC_INLINE f32_vec f32_sub(f32_vec a, f32_vec b) { return a - b; }
 static FC_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return a + b; }
 static FC_INLINE i32_vec i32_add(i32_vec a, i32_vec b) { return a + b; }
+/* Lane i gets lane index[i]. */
+static FC_INLINE f32_vec f32_permute(f32_vec v, i32_vec index) {
+    f32_vec permuted;
+    for (int i = 0; i < 8; i++) permuted[i] = v[index[i]];
+    return permuted;
+}
 static FC_INLINE i32_vec i32_and(i32_vec a, i32_vec b) { return a & b; }
 
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */

@@ -54,6 +54,11 @@ static inline i32_vec i32_load(const uint32_t *p) { return vld1q_u32(p); }
 static inline i32_vec i32_broadcast(const uint32_t *p) { return vld1q_dup_u32(p); }
 static inline void i32_store(uint32_t *p, i32_vec v) { vst1q_u32(p, v); }
 static inline i32_vec i32_add(i32_vec a, i32_vec b) { return vaddq_u32(a, b); }
+/* Lane i gets lane index[i]: bytes 4 * index[i] to 4 * index[i] + 3. */
+static inline f32_vec f32_permute(f32_vec v, i32_vec index) {
+    const uint32x4_t bytes = vmlaq_n_u32(vdupq_n_u32(0x03020100), index, 0x04040404);
+    return vreinterpretq_f32_u8(vqtbl1q_u8(vreinterpretq_u8_f32(v), vreinterpretq_u8_u32(bytes)));
+}
 static inline i32_vec i32_and(i32_vec a, i32_vec b) { return vandq_u32(a, b); }
 static inline i32_vec i32_max(i32_vec a, i32_vec b) { /* signed */
     return vreinterpretq_u32_s32(vmaxq_s32(vreinterpretq_s32_u32(a), vreinterpretq_s32_u32(b)));

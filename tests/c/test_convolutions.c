@@ -98,6 +98,11 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
         call.lanes = between(0, 3) ? FC_DEPTHWISE : FC_CHANNELS;
         call.sum = (fc_sum){p->kw > 1, p->kh, p->kw, between(1, p->kh), p->kw};
     }
+    if (p->groups > 1 && p->dilation_w == 1 && dtype != FC_F64 && !winograd && between(0, 1)) {
+        const int64_t row = p->kw * (p->c / p->groups);
+        call.lanes = FC_GROUPS;
+        call.sum = (fc_sum){1, p->kh, row, between(1, p->kh), row};
+    }
     if (call.lanes == FC_PIXELS) call.sum.chunk = call.sum.run_length;
     if (winograd) {
         call.lanes = FC_WINOGRAD;
