@@ -75,6 +75,13 @@ cdef extern from "forward.h" nogil:
     void fc_forward_begin(void *scratch)
     void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch)
 
+cdef extern from "shares.h" nogil:
+    ctypedef struct fc_share:
+        pass
+
+    void fc_share_tasks(fc_share *shares, int threads, int64_t tasks)
+    int64_t fc_next_task(fc_share *shares, int threads, int thread)
+
 cdef extern from "pack.h" nogil:
     int fc_dtype_size(fc_dtype dtype)
 

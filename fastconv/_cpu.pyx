@@ -7,7 +7,7 @@ import numpy
 
 cimport cython
 cimport numpy as cnp
-from cython.parallel cimport prange, threadid
+from cython.parallel cimport prange
 from libc.math cimport erf as c_erf
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
@@ -331,9 +331,12 @@ cdef class BackpropFilter:
         fc_backprop_filter_split(&call, threads)
         threads = <int>min(<int64_t>threads, call.tasks)
         cdef int64_t task
+        cdef int thread
         cdef int64_t each = call.scratch_bytes
-        cdef char *scratch = take_scratch(threads * each + call.partial_bytes)
+        cdef char *scratch = take_scratch(threads * (each + sizeof(fc_share)) + call.partial_bytes)
         cdef char *partial = scratch + threads * each
+        cdef fc_share *shares = <fc_share *>(partial + call.partial_bytes)
+        fc_share_tasks(shares, threads, call.tasks)
         with nogil:
             if threads == 1:  # not a team of one, which may hang in a forked child
                 for task in range(call.tasks):
@@ -341,8 +344,8 @@ cdef class BackpropFilter:
                 for task in range(call.sums):
                     fc_backprop_filter_sum(&call, task, partial)
             else:
-                for task in prange(call.tasks, num_threads=threads, schedule="dynamic", chunksize=1):
-                    fc_backprop_filter_task(&call, task, scratch + threadid() * each, partial)
+                for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+                    filter_tasks(&call, shares, threads, thread, scratch + thread * each, partial)
                 for task in prange(call.sums, num_threads=threads, schedule="dynamic", chunksize=1):
                     fc_backprop_filter_sum(&call, task, partial)
         fc_give_scratch(scratch)
@@ -392,24 +395,47 @@ cdef int share_out(fc_forward *calls, int count, int threads) except -1:
             packed += fc_packed_size(&calls[index])
     cdef int team = <int>min(<int64_t>threads, tasks)
     each = (each + 63) // 64 * 64
-    cdef char *scratch = take_scratch(team * each + packed)
+    cdef char *scratch = take_scratch(team * (each + sizeof(fc_share)) + packed)
     for task in range(team):
         fc_forward_begin(scratch + task * each)
-    cdef char *filters = scratch + team * each
+    cdef fc_share *shares = <fc_share *>(scratch + team * each)
+    cdef char *filters = <char *>(shares + team)
     for index in range(count):
         if calls[index].pack_tasks:
             pack(&calls[index], calls[index].pack_tasks, filters, threads)
             filters += fc_packed_size(&calls[index])
     threads = team
+    fc_share_tasks(shares, threads, tasks)
+    cdef int thread
     with nogil:
         if threads == 1:  # not a team of one, which may hang in a forked child
             for task in range(tasks):
                 fc_forward_task_of(calls, task, scratch)
         else:
-            for task in prange(tasks, num_threads=threads, schedule="dynamic", chunksize=1):
-                fc_forward_task_of(calls, task, scratch + threadid() * each)
+            for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
+                forward_tasks(calls, shares, threads, thread, scratch + thread * each)
     fc_give_scratch(scratch)
     return 0
+
+
+cdef void forward_tasks(
+    const fc_forward *calls, fc_share *shares, int threads, int thread, void *scratch
+) noexcept nogil:
+    """Runs a thread's tasks, and others that are left."""
+    cdef int64_t task = fc_next_task(shares, threads, thread)
+    while task >= 0:
+        fc_forward_task_of(calls, task, scratch)
+        task = fc_next_task(shares, threads, thread)
+
+
+cdef void filter_tasks(
+    const fc_backprop_filter *call, fc_share *shares, int threads, int thread, void *scratch, void *partial
+) noexcept nogil:
+    """The same for a filter's gradient."""
+    cdef int64_t task = fc_next_task(shares, threads, thread)
+    while task >= 0:
+        fc_backprop_filter_task(call, task, scratch, partial)
+        task = fc_next_task(shares, threads, thread)
 
 
 cdef void pack(fc_forward *call, int64_t tasks, void *packed, int threads) noexcept:
