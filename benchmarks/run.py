@@ -84,14 +84,17 @@ def start_workers(names: list[str], threads: int) -> list[Worker]:
     return workers
 
 
-def measure_layer(workers: list[Worker], token: str, direction: str, rounds: int, seconds: float) -> dict[str, float]:
-    """The best time of each library that can compute the layer, in seconds."""
-    able = [worker for worker in workers if worker.ask(prepare=token, direction=direction)["ok"]]
+def measure_layer(
+    workers: list[Worker], token: str, direction: str, rounds: int, seconds: float
+) -> tuple[dict[str, float], int]:
+    """The best time of each library that can compute the layer, in seconds; and fastconv's bytes of scratch."""
+    answers = [(worker, worker.ask(prepare=token, direction=direction)) for worker in workers]
+    able = [worker for worker, answer in answers if answer["ok"]]
     best = {worker.name: math.inf for worker in able}
     for _ in range(rounds):
         for worker in able:
             best[worker.name] = min(best[worker.name], worker.ask(measure=seconds)["best"])
-    return best
+    return best, answers[0][1]["scratch"]
 
 
 def main() -> None:
@@ -118,19 +121,20 @@ def main() -> None:
     names = [worker.name for worker in workers]
     versions = {worker.name: worker.version for worker in workers}
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
-    print(f"{'GFLOP/s':46s}" + "".join(f"{name:>9s}" for name in names) + "   % peak  ratio  best peer")
+    print(f"{'GFLOP/s':46s}" + "".join(f"{name:>9s}" for name in names) + "   % peak  scratch MB  ratio  best peer")
 
     layers, ratios, percents = [], [], []
     for token in tokens:
         flops = 2 * ConvProblem.parse(token).multiply_adds
-        best = measure_layer(workers, token, arguments.direction, arguments.rounds, arguments.seconds)
-        layers.append({"problem": token, "flops": flops, "seconds": best})
+        best, scratch = measure_layer(workers, token, arguments.direction, arguments.rounds, arguments.seconds)
+        layers.append({"problem": token, "flops": flops, "seconds": best, "scratch_bytes": scratch})
         rivals = {name: time for name, time in best.items() if name != "fastconv"}
         line = f"{token:46s}"
         line += "".join(f"{flops / best[n] * 1e-9:9.1f}" if n in best else f"{'-':>9s}" for n in names)
         if isinstance(peak, float):
             percents.append(flops / best["fastconv"] / peak)
             line += f"{100 * percents[-1]:9.1f}"
+        line += f"{scratch / 2**20:12.1f}"
         if rivals:
             winner = min(rivals, key=rivals.__getitem__)
             ratios.append(rivals[winner] / best["fastconv"])

@@ -1,6 +1,7 @@
 """One library in a process of its own: answers each JSON line on standard input with one on standard output.
 
-``{"prepare": token, "direction": "forward"}`` answers ``{"ok": true}``, or false where the library cannot compute that;
+``{"prepare": token, "direction": "forward"}`` answers ``{"ok": true}``, or false where the library cannot compute that,
+and in fastconv's process ``"scratch"``, the bytes of memory that a call takes beside its result;
 ``{"measure": seconds}`` answers ``{"best": seconds}``, the shortest call made in that time.
 """
 
@@ -34,6 +35,7 @@ def main() -> None:
     sys.path[0] = str(Path(__file__).parent)
     from peers import PEERS
 
+    from fastconv import _cpu
     from fastconv._problem import ConvProblem
 
     def answer(**values: object) -> None:
@@ -57,7 +59,7 @@ def main() -> None:
             except Exception as error:  # any library, any reason: said, and left out of the comparison
                 print(f"{name}: {request['prepare']}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
                 call = None
-            answer(ok=call is not None)
+            answer(ok=call is not None, scratch=_cpu.scratch_bytes() if name == "fastconv" else None)
         else:
             best, end = float("inf"), time.perf_counter() + request["measure"]
             while True:

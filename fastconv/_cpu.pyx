@@ -37,9 +37,11 @@ cdef extern from * nogil:
      * call at a time; a call that finds it taken allocates its own. Its first 64 bytes hold its size. */
     #define FC_MOST_KEPT ((size_t)64 << 20)
     static void *fc_kept_scratch;
+    static size_t fc_taken_bytes; /* by the last call */
 
     static void *fc_take_scratch(size_t bytes) {
         char *base = __atomic_exchange_n(&fc_kept_scratch, NULL, __ATOMIC_ACQ_REL);
+        __atomic_store_n(&fc_taken_bytes, bytes, __ATOMIC_RELAXED);
         if (base && *(size_t *)base < bytes) {
             free(base);
             base = NULL;
@@ -58,6 +60,7 @@ cdef extern from * nogil:
         free(base);
     }
     """
+    size_t fc_taken_bytes
     const int FC_OPENMP
     const char *FC_COMPILER
     const char *FC_FLAGS
@@ -114,6 +117,11 @@ def build():
         "openmp": FC_OPENMP,
         "fused_multiply_add": bool(chosen.fused),
     }
+
+
+def scratch_bytes():
+    """What the last convolution took for all its threads, its own packed filters included; for the benchmarks."""
+    return fc_taken_bytes
 
 
 def behaved(input, filters):

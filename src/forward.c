@@ -146,7 +146,7 @@ static void add_range(const work *k, const fc_block *range, prefetch next) {
     const int64_t rows = region->rows * region->columns / tiles, longer = region->rows * region->columns % tiles;
     const int last = fc_first_term(sum, range) + range->run_count * range->length == sum->runs * sum->run_length;
     const int64_t channel = region->group * (call->problem.f / call->problem.groups) + region->channel;
-    const int64_t together = FC_TOGETHER / gemm->rows;
+    const int64_t together = call->together / gemm->rows;
     position at = {region->image + region->row / call->problem.oh, region->row % call->problem.oh, region->column};
     fc_tiles t = {.runs = k->table,
                   .run_count = range->run_count,

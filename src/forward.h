@@ -41,6 +41,7 @@ typedef struct fc_forward {
     int64_t pixels;          /* most output pixels in a task; in Winograd's, tiles */
     fc_sum ranges;           /* blocks of blocks: the filters of each are packed together, */
     int64_t columns_at_once; /* for so many output channels */
+    int64_t together;        /* pixels whose tiles share a panel while it is in the first cache */
     int64_t strip_row_bytes, strip_bytes, table_bytes, packed_bytes, sums_bytes;
     int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
 } fc_forward;

@@ -16,8 +16,11 @@ enum {
     IMAGE_COLUMNS = 1 << 12,
     TAP_ROWS = 8,           /* rows a filter row, of a region whose lanes hold taps: it reads kh - 1 more */
     TAP_PRODUCTS = 1 << 15, /* most of its products of one row: 128 KB in float32 */
-    STRIP = 1 << 20,        /* bytes of a staged strip, where more than one pixel has to fit */
-    SUMS = 1 << 19,         /* bytes of sums in scratch */
+    TOGETHER = 28,          /* pixels of the tiles that share a panel, or as many, within MOST_TOGETHER, as have */
+    MOST_TOGETHER = 112,    /* WINDOWS bytes of terms: they and the panel stay in the first cache */
+    WINDOWS = 14 << 10,
+    STRIP = 1 << 20, /* bytes of a staged strip, where more than one pixel has to fit */
+    SUMS = 1 << 19,  /* bytes of sums in scratch */
 
     VECTOR = 64,    /* bytes of the widest vector */
     WAYS = 8,       /* lines of a set of the first cache */
@@ -72,7 +75,9 @@ static void measure_region(fc_forward *call, int64_t rows, int64_t columns, int6
     call->ranges = fc_ranges(sum, blocks ? blocks : 1);
     const int64_t terms = fc_block_terms(&call->ranges), fit = PACKED / (terms * panel * size) * panel;
     call->columns_at_once = fc_least(columns_padded, fit > few ? fit : few);
-    call->table_bytes = fc_aligned(FC_TOGETHER * call->ranges.block_runs * (int64_t)sizeof(void *));
+    const int64_t windows = WINDOWS / (terms * size);
+    call->together = windows < TOGETHER ? TOGETHER : fc_least(windows, MOST_TOGETHER);
+    call->table_bytes = fc_aligned(call->together * call->ranges.block_runs * (int64_t)sizeof(void *));
     call->packed_bytes = fc_aligned(call->lanes == FC_PIXELS ? p->f * p->kh * p->kw * p->c * size
                                                              : terms * call->columns_at_once * size);
     if (call->lanes == FC_TAPS) call->packed_bytes = fc_tap_filters_size(call) + fc_tap_products_size(call, columns);

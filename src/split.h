@@ -5,9 +5,8 @@
 #include "strip.h"
 
 enum {
-    FC_HEADER = 64,   /* bytes at the start of scratch: an fc_held */
-    FC_TASKS = 4,     /* a thread, for all to end together though one is interrupted */
-    FC_TOGETHER = 28, /* most pixels of the tiles that share a panel while it is in the first cache: 14 KB of windows */
+    FC_HEADER = 64, /* bytes at the start of scratch: an fc_held */
+    FC_TASKS = 4,   /* a thread, for all to end together though one is interrupted */
 };
 
 /* What of a call a thread's scratch holds for its next task, if any: packed filters from this channel on or, in
