@@ -68,7 +68,7 @@ cdef extern from * nogil:
     void fc_give_scratch(void *scratch)
 
 from fastconv._tensors cimport (
-    check_shapes, filters_of, images, merge_images, problem_of, sum_of, tensor, winograd_of
+    check_shapes, filters_of, images, merge_images, problem_of, set_part, sum_of, tensor, winograd_of
 )
 
 cdef const fc_kernels *chosen = NULL
@@ -254,9 +254,15 @@ cdef class Parts:
             raise MemoryError(f"no memory for {count} parts")
         try:
             for index in range(count):
-                set_part(&calls[index], self.parts[index], p.n, x, y, filters)
+                part, sum, one_row, lanes, rung = self.parts[index]
+                calls[index].kernels = chosen
+                calls[index].lanes = LANES[lanes]
+                calls[index].sum = sum_of(sum)
+                calls[index].winograd = winograd_of(rung)
+                set_part(&calls[index], part, p.n, x, y, filters)
+                if one_row:
+                    merge_images(&calls[index])
                 if extras is not None:
-                    part = self.parts[index][0]
                     calls[index].epilogue = epilogue_of(extras.bias, extras.activation)
                     if extras.bias is not None:
                         channel = <int64_t>part.group * calls[index].problem.f
@@ -266,40 +272,6 @@ cdef class Parts:
             share_out(calls, count, threads)
         finally:
             free(calls)
-
-
-cdef int set_part(fc_forward *call, tuple part, int64_t n, fc_tensor x, fc_tensor y, fc_filters w) except -1:
-    """Sets what one part of a convolution from x to y with filters w is to compute."""
-    (problem, x_row, x_column, y_row, y_column, y_step_h, y_step_w,
-     tap_row, tap_column, tap_step_h, tap_step_w, group) = part[0]
-    sum, one_row, lanes, rung = part[1:]
-    cdef int64_t size = fc_dtype_size(x.dtype)
-    call.problem = problem_of(problem)
-    call.problem.n = n
-    call.sum = sum_of(sum)
-    call.winograd = winograd_of(rung)
-    call.kernels = chosen
-    call.lanes = LANES[lanes]
-    call.x = x
-    cdef int64_t x_channel = <int64_t>group * call.problem.c, y_channel = <int64_t>group * call.problem.f
-    call.x.data = <char *>x.data + (
-        <int64_t>x_row * x.stride_h + <int64_t>x_column * x.stride_w + x_channel * x.stride_c
-    ) * size
-    call.y = y
-    call.y.data = <char *>y.data + (
-        <int64_t>y_row * y.stride_h + <int64_t>y_column * y.stride_w + y_channel * y.stride_c
-    ) * size
-    call.y.stride_h *= <int64_t>y_step_h
-    call.y.stride_w *= <int64_t>y_step_w
-    call.w = w
-    call.w.data = <const char *>w.data + (
-        <int64_t>tap_row * w.h + <int64_t>tap_column * w.w + <int64_t>group * w.group
-    ) * size
-    call.w.h *= <int64_t>tap_step_h
-    call.w.w *= <int64_t>tap_step_w
-    if one_row:
-        merge_images(call)
-    return 0
 
 
 @cython.final

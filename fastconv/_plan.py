@@ -10,36 +10,15 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv import _cpu, _reference
+from fastconv import _cpu, _reference, _refusals
 from fastconv._arguments import check_output, geometry
 from fastconv._epilogue import Extras, finish
 from fastconv._options import Options, current
-from fastconv._parts import Part, each_group, one_group, phases, rectangles, worth_cutting
+from fastconv._parts import Part, each_group, phases, rectangles
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
 from fastconv._summation import Summation, pixel_sum, summation
 from fastconv._threads import threads_for
 from fastconv._winograd import Rung, rung
-
-# More output channels than this fill vectors by themselves; longer rows and larger banks of filters than these do not
-# stay in the first and second cache beside the image.
-IMAGE_FILTER_CHANNELS, IMAGE_FILTER_ROW, IMAGE_FILTER_TERMS = 15, 128, 1 << 15
-# With more input channels, which are taken apart, as many output channels, and terms of a row, which are not split.
-IMAGE_FILTER_DEPTH, IMAGE_FILTER_CHANNELS_DEEP, IMAGE_FILTER_ROW_DEEP = 4, 7, 48
-
-# Every input channel is repeated for each of its filters; longer rows are not summed in one piece, and rows further
-# apart than this need too much memory where they are staged.
-DEPTHWISE_MULTIPLIER, DEPTHWISE_ROW, DEPTHWISE_REACH = 16, 128, 256
-
-# Outputs of a group, of which several fill a vector; each vector is made of as few input channels. Longer rows of terms
-# are not summed in one piece, and more elements in the rows that a window reaches do not stay in the caches.
-NARROW_GROUPS, NARROW_ROW, NARROW_REACH = (2, 4), 128, 1 << 16
-
-# Channels of a group, below which a call of its own costs what Winograd saves.
-EACH_GROUP = 20
-
-# More output channels than this fill vectors well enough; fewer input channels for each of them than this do not pay
-# for adding up the taps; more taps and channels than this do not stay in the caches.
-TAP_PRODUCTS_CHANNELS, TAP_PRODUCTS_DEPTH, TAP_PRODUCTS_MOST = 7, 4, 1024
 
 # What runs a problem: (operand, operand, result, threads, extras) -> None, with 4-D arrays in the caller's layout. The
 # operands are, forward, the input and the filters; in backprop-input, the filters and the output's gradient; in
@@ -56,101 +35,6 @@ class Implementation(NamedTuple):
     name: str
     refuses: Callable[[ConvProblem, np.dtype, Options], str | None]
     bind: Callable[[ConvProblem, np.dtype, bool, Options], Run]
-
-
-def _never(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    return None
-
-
-def _unless_pointwise(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    if (problem.kh, problem.kw) != (1, 1):
-        return "the filter is larger than 1x1"
-    if (problem.stride_h, problem.stride_w) != (1, 1):
-        return "the stride is not 1"
-    if any((problem.pad_top, problem.pad_bottom, problem.pad_left, problem.pad_right)):
-        return "the input is padded"
-    return None
-
-
-def _unless_image_filter(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    if problem.c > IMAGE_FILTER_DEPTH or problem.groups > 1:
-        return "the input has many channels, or groups of them"
-    if problem.c > 1 and (problem.stride_h > 1 or problem.dilation_h > 1):
-        return "the taps of several channels are strided or dilated"
-    if problem.f > (IMAGE_FILTER_CHANNELS if problem.c == 1 else IMAGE_FILTER_CHANNELS_DEEP):
-        return "there are enough output channels to fill a vector"
-    if problem.kw == 1 or problem.stride_w > 1 or problem.dilation_w > 1:
-        return "the taps along the row are single, strided or dilated"
-    row = IMAGE_FILTER_ROW if problem.c == 1 else IMAGE_FILTER_ROW_DEEP
-    if problem.kw * problem.c > row or problem.kh * problem.kw * problem.c * problem.f > IMAGE_FILTER_TERMS:
-        return "the filters are too large for the caches"
-    if dtype.itemsize == 2:
-        return "half precision is converted in the store"
-    return None
-
-
-def _unless_tap_products(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    if problem.f > min(TAP_PRODUCTS_CHANNELS, problem.c // TAP_PRODUCTS_DEPTH) or problem.groups > 1:
-        return "there are enough output channels for vectors, or too few input channels to sum"
-    if problem.kh * problem.kw == 1:
-        return "the filter is 1x1"
-    if problem.kh * problem.kw * problem.f > TAP_PRODUCTS_MOST:
-        return "the filters are too large for the caches"
-    if (problem.stride_h, problem.stride_w, problem.dilation_h, problem.dilation_w) != (1, 1, 1, 1):
-        return "the filter is strided or dilated"
-    if dtype.itemsize == 2:
-        return "half precision is converted in the store"
-    return None
-
-
-def _unless_depthwise(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    if problem.groups != problem.c or problem.c == 1:
-        return "the channels are summed, or there is only one"
-    if problem.f // problem.c > DEPTHWISE_MULTIPLIER:
-        return "there are many filters for each channel"
-    if problem.kw > DEPTHWISE_ROW or (problem.kh - 1) * problem.dilation_h >= DEPTHWISE_REACH:
-        return "the window is too large for the caches"
-    return None
-
-
-def _unless_narrow_groups(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    depth = problem.c // problem.groups
-    if problem.groups == 1 or depth == 1:
-        return "there are no groups, or they have single channels"
-    outputs = problem.f // problem.groups
-    if outputs not in NARROW_GROUPS or depth > outputs:
-        return "a vector does not hold the outputs of whole groups, or takes many channels"
-    if dtype.itemsize == 8:
-        return "channels are repeated in vectors of 4-byte elements"
-    if problem.dilation_w > 1:
-        return "the taps along the row are dilated"
-    reach = (problem.kh - 1) * problem.dilation_h + 1
-    if problem.kw * depth > NARROW_ROW or reach * problem.w * depth > NARROW_REACH:
-        return "the window is too large for the caches"
-    if problem.kw == 1:
-        return "a filter row has one tap"
-    return None
-
-
-def _unless_winograd(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    found = rung(problem, dtype, options.precision)
-    return found if isinstance(found, str) else None
-
-
-def _unless_rectangles(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    if not worth_cutting(problem):
-        return "few taps are outside the image"
-    return None
-
-
-def _unless_groups_gain(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    if problem.groups == 1:
-        return "there are no groups"
-    one = one_group(problem)
-    if min(one.c, one.f) < EACH_GROUP:
-        return "the groups are too narrow for calls of their own"
-    found = rung(one, dtype, options.precision)
-    return f"no group is one for Winograd: {found}" if isinstance(found, str) else None
 
 
 # Those that compute a forward pass in parts.
@@ -274,26 +158,26 @@ def _bind_reference_filter(problem: ConvProblem, dtype: np.dtype, channels_first
 # Best first.
 IMPLEMENTATIONS = {
     "forward": (
-        Implementation("image_filter", _unless_image_filter, _bind_forward("image_filter")),
-        Implementation("depthwise", _unless_depthwise, _bind_forward("depthwise")),
-        Implementation("narrow_groups", _unless_narrow_groups, _bind_forward("narrow_groups")),
-        Implementation("pointwise", _unless_pointwise, _bind_forward("pointwise")),
-        Implementation("tap_products", _unless_tap_products, _bind_forward("tap_products")),
-        Implementation("winograd", _unless_winograd, _bind_forward("winograd")),
-        Implementation("rectangles", _unless_rectangles, _bind_parts(rectangles)),
-        Implementation("each_group", _unless_groups_gain, _bind_parts(each_group)),
-        Implementation("implicit_gemm", _never, _bind_forward("implicit_gemm")),
-        Implementation("reference", _never, _bind_reference),
+        Implementation("image_filter", _refusals.unless_image_filter, _bind_forward("image_filter")),
+        Implementation("depthwise", _refusals.unless_depthwise, _bind_forward("depthwise")),
+        Implementation("narrow_groups", _refusals.unless_narrow_groups, _bind_forward("narrow_groups")),
+        Implementation("pointwise", _refusals.unless_pointwise, _bind_forward("pointwise")),
+        Implementation("tap_products", _refusals.unless_tap_products, _bind_forward("tap_products")),
+        Implementation("winograd", _refusals.unless_winograd, _bind_forward("winograd")),
+        Implementation("rectangles", _refusals.unless_rectangles, _bind_parts(rectangles)),
+        Implementation("each_group", _refusals.unless_groups_gain, _bind_parts(each_group)),
+        Implementation("implicit_gemm", _refusals.never, _bind_forward("implicit_gemm")),
+        Implementation("reference", _refusals.never, _bind_reference),
     ),
     "backprop_input": (
-        Implementation("phases", _never, _bind_parts(phases, gradient=True)),
-        Implementation("reference", _never, _bind_reference_input),
+        Implementation("phases", _refusals.never, _bind_parts(phases, gradient=True)),
+        Implementation("reference", _refusals.never, _bind_reference_input),
     ),
     "backprop_filter": (
-        Implementation("depthwise", _unless_depthwise, _bind_filter(depthwise=True)),
-        Implementation("pointwise", _unless_pointwise, _bind_pointwise_filter),
-        Implementation("outer_products", _never, _bind_filter(depthwise=False)),
-        Implementation("reference", _never, _bind_reference_filter),
+        Implementation("depthwise", _refusals.unless_depthwise, _bind_filter(depthwise=True)),
+        Implementation("pointwise", _refusals.unless_pointwise, _bind_pointwise_filter),
+        Implementation("outer_products", _refusals.never, _bind_filter(depthwise=False)),
+        Implementation("reference", _refusals.never, _bind_reference_filter),
     ),
 }
 

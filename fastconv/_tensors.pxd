@@ -3,7 +3,7 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
-from fastconv._cpu cimport fc_dtype, fc_filters, fc_forward, fc_problem, fc_sum, fc_tensor, fc_winograd
+from fastconv._cpu cimport fc_dtype, fc_dtype_size, fc_filters, fc_forward, fc_problem, fc_sum, fc_tensor, fc_winograd
 
 
 cdef inline void merge_images(fc_forward *call) noexcept:
@@ -93,3 +93,30 @@ cdef inline fc_filters filters_of(cnp.ndarray array, int64_t group_width):
     seen.h = steps[0] // size if sizes[0] > 1 else sizes[1] * seen.w
     seen.group = group_width * seen.column
     return seen
+
+
+cdef inline int set_part(fc_forward *call, part, int64_t n, fc_tensor x, fc_tensor y, fc_filters w) except -1:
+    """Sets the problem of one of the planner's parts of a convolution from x to y with filters w, and its place."""
+    (problem, x_row, x_column, y_row, y_column, y_step_h, y_step_w,
+     tap_row, tap_column, tap_step_h, tap_step_w, group) = part
+    cdef int64_t size = fc_dtype_size(x.dtype)
+    call.problem = problem_of(problem)
+    call.problem.n = n
+    call.x = x
+    cdef int64_t x_channel = <int64_t>group * call.problem.c, y_channel = <int64_t>group * call.problem.f
+    call.x.data = <char *>x.data + (
+        <int64_t>x_row * x.stride_h + <int64_t>x_column * x.stride_w + x_channel * x.stride_c
+    ) * size
+    call.y = y
+    call.y.data = <char *>y.data + (
+        <int64_t>y_row * y.stride_h + <int64_t>y_column * y.stride_w + y_channel * y.stride_c
+    ) * size
+    call.y.stride_h *= <int64_t>y_step_h
+    call.y.stride_w *= <int64_t>y_step_w
+    call.w = w
+    call.w.data = <const char *>w.data + (
+        <int64_t>tap_row * w.h + <int64_t>tap_column * w.w + <int64_t>group * w.group
+    ) * size
+    call.w.h *= <int64_t>tap_step_h
+    call.w.w *= <int64_t>tap_step_w
+    return 0
