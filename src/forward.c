@@ -113,14 +113,13 @@ static void aim(const work *k, prefetch *p, fc_tiles *tiles) {
 }
 
 /* Panels that are packed for many calls may not have been read for long: while the tiles of one are computed, they ask
- * for the next, from `first` on. */
-static void aim_packed(const work *k, const char *next, int64_t first, fc_tiles *tiles) {
+ * for the next, if there is one. */
+static void aim_packed(const work *k, const char *next, fc_tiles *tiles) {
     const int64_t terms = tiles->run_count * tiles->run_length, lines = terms * k->width * k->gemm->size / LINE;
-    const int64_t parts = next ? fc_parts(lines, terms) : 0;
-    tiles->ahead = next ? next + first * terms * LINE : k->zeros;
+    tiles->ahead = next ? next : k->zeros;
     tiles->ahead_step = LINE;
     tiles->ahead_jump = terms * LINE;
-    tiles->ahead_tiles = parts > first ? fc_least(tiles->count, parts - first) : 0;
+    tiles->ahead_tiles = next ? fc_least(tiles->count, fc_parts(lines, terms)) : 0;
 }
 
 /* The panel of the region's channels from `f` on, for a range of the sum. */
@@ -174,7 +173,7 @@ static void add_range(const work *k, const fc_block *range, prefetch next) {
             t.filters_stride = fc_unpacked(call, t.columns) ? call->w.depth : vectors * gemm->lanes;
             t.sums = sums + f * gemm->size;
             if (call->packed)
-                aim_packed(k, f + k->width < region->channels ? panel(k, range, f + k->width) : NULL, 0, &t);
+                aim_packed(k, f + k->width < region->channels ? panel(k, range, f + k->width) : NULL, &t);
             else
                 aim(k, &next, &t);
             (vectors == 2 ? gemm->tile2 : gemm->tile1)[count - 1](&t);

@@ -1,7 +1,7 @@
 """At least as accurate as TensorFlow where it has AVX-512, on every benchmark layer, forward and backward.
 
-With AVX2 alone TensorFlow sums in other orders and errs less; our bits are the same everywhere. So the reference is what
-it does with AVX-512: computed here where the CPU has that, else as it was recorded.
+With AVX2 alone TensorFlow sums in other orders and errs less; our bits are the same everywhere. So the reference is
+what it does with AVX-512: computed here where the CPU has that, else as it was recorded.
 """
 
 import json
