@@ -373,6 +373,8 @@ cdef int share_out(fc_forward *calls, int count, int threads) except -1:
         each = max(each, calls[index].scratch_bytes)
         if calls[index].pack_tasks:
             packed += fc_packed_size(&calls[index])
+    if tasks == 0:
+        return 0
     cdef int team = <int>min(<int64_t>threads, tasks)
     each = (each + 63) // 64 * 64
     cdef char *scratch = take_scratch(team * (each + sizeof(fc_share)) + packed)

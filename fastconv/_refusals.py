@@ -20,8 +20,9 @@ IMAGE_FILTER_DEPTH, IMAGE_FILTER_CHANNELS_DEEP, IMAGE_FILTER_ROW_DEEP = 4, 7, 48
 DEPTHWISE_MULTIPLIER, DEPTHWISE_ROW, DEPTHWISE_REACH = 16, 128, 256
 
 # Outputs of a group, of which several fill a vector; each vector is made of as few input channels. Longer rows of terms
-# are not summed in one piece, and more elements in the rows that a window reaches do not stay in the caches.
-NARROW_GROUPS, NARROW_ROW, NARROW_REACH = (2, 4), 128, 1 << 16
+# are not summed in one piece in gradients, and more elements in the rows that a window reaches do not stay in the
+# caches.
+NARROW_GROUPS, NARROW_ROW, NARROW_REACH = (2, 4), 48, 1 << 16
 
 # Channels of a group, below which a call of its own costs what Winograd saves.
 EACH_GROUP = 20

@@ -25,16 +25,6 @@ static inline fc_block fc_block_at(const fc_sum *sum, int64_t index) {
                       fc_least(sum->chunk, sum->run_length - term)};
 }
 
-static inline void fc_next_block(const fc_sum *sum, fc_block *b) {
-    b->first_term += sum->chunk;
-    if (b->first_term >= sum->run_length) {
-        b->first_term = 0;
-        b->first_run += sum->block_runs;
-        b->run_count = fc_least(sum->block_runs, sum->runs - b->first_run);
-    }
-    b->length = fc_least(sum->chunk, sum->run_length - b->first_term);
-}
-
 /* Blocks of up to so many of the sum's blocks: pieces of one run, or whole runs. */
 static inline fc_sum fc_ranges(const fc_sum *sum, int64_t blocks) {
     const int64_t pieces = fc_parts(sum->run_length, sum->chunk);
