@@ -88,8 +88,6 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
     call->scratch_bytes = call->packed_bytes + call->table_bytes + call->zeros_bytes + forward->strip_bytes;
 }
 
-static int64_t share(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
-
 fc_region fc_pixel_block(const fc_backprop_filter *call, int64_t index, int64_t group) {
     const fc_problem *p = &call->forward.problem;
     const int64_t columns = column_blocks(call), rows = row_blocks(call);
@@ -199,8 +197,8 @@ static void add_blocks(const work *k, int64_t first, int64_t count, int is_first
     pack_gradients(k, first, count);
 
     for (int64_t t = k->first_tile; t < k->end_tile; t++) {
-        const int64_t start = share(terms_of_span, of_span, t % of_span);
-        const int rows = (int)(share(terms_of_span, of_span, t % of_span + 1) - start);
+        const int64_t start = fc_part_start(terms_of_span, of_span, t % of_span);
+        const int rows = (int)(fc_part_start(terms_of_span, of_span, t % of_span + 1) - start);
         const int64_t term = t / of_span * terms_of_span + start, table_step = call->pixels.rows * gemm->rows;
         for (int64_t b = 0; b < count; b++)
             in[b] = find_inputs(k, &regions[b], &staged, term, rows, k->table + b * table_step);
@@ -243,10 +241,11 @@ void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void 
     const int64_t slice = task % slices;
 
     work k = {.call = call, .group = task / slices};
-    k.first_tile = share(call->tiles, call->term_tasks, term_task);
-    k.end_tile = share(call->tiles, call->term_tasks, term_task + 1);
-    k.channel = share(panels, call->channel_tasks, channel_task) * panel_width(call);
-    k.channels = fc_least(share(panels, call->channel_tasks, channel_task + 1) * panel_width(call), group_width(call));
+    k.first_tile = fc_part_start(call->tiles, call->term_tasks, term_task);
+    k.end_tile = fc_part_start(call->tiles, call->term_tasks, term_task + 1);
+    k.channel = fc_part_start(panels, call->channel_tasks, channel_task) * panel_width(call);
+    k.channels =
+        fc_least(fc_part_start(panels, call->channel_tasks, channel_task + 1) * panel_width(call), group_width(call));
     k.channels -= k.channel;
     k.packed = scratch;
     k.table = (const void **)(k.packed + call->packed_bytes);
@@ -255,7 +254,8 @@ void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void 
     k.sums = call->in_place ? call->w : (char *)partial + slice * terms(p) * p->f * arithmetic(call)->size;
     memset(k.zeros, 0, (size_t)call->zeros_bytes);
 
-    const int64_t start = share(call->blocks, slices, slice), end = share(call->blocks, slices, slice + 1);
+    const int64_t start = fc_part_start(call->blocks, slices, slice),
+                  end = fc_part_start(call->blocks, slices, slice + 1);
     for (int64_t b = start; b < end; b += call->blocks_at_once)
         add_blocks(&k, b, fc_least(call->blocks_at_once, end - b), b == start);
     fc_float_mode_leave(callers);

@@ -15,12 +15,9 @@ enum {
     SCRATCH = 1 << 20 /* bytes of staged rows, and of sums, where one row of 64 channels takes less */
 };
 
-static int64_t share(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
-
 static int64_t multiplier(const fc_problem *p) { return p->f / p->c; }
 
-/* Input rows that `rows` output rows reach, at most. */
-static int64_t reach(const fc_problem *p, int64_t rows) {
+int64_t fc_rows_reached(const fc_problem *p, int64_t rows) {
     return fc_least(p->h, (rows - 1) * p->stride_h + (p->kh - 1) * p->dilation_h + 1);
 }
 
@@ -36,7 +33,7 @@ static void measure(fc_forward *call) {
     call->tasks = p->n * call->row_tasks * call->channel_tasks;
     call->packed_bytes = fc_aligned(p->kh * p->kw * (channels + TOGETHER) * size);
     call->strip_row_bytes = fc_aligned(p->w * channels * size);
-    call->strip_bytes = call->direct ? 0 : reach(p, rows) * call->strip_row_bytes;
+    call->strip_bytes = call->direct ? 0 : fc_rows_reached(p, rows) * call->strip_row_bytes;
     call->sums_bytes = call->in_place ? 0 : fc_aligned(rows * p->ow * channels * size);
     call->scratch_bytes = call->packed_bytes + call->strip_bytes + call->sums_bytes;
 }
@@ -181,13 +178,13 @@ void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch) {
     const fc_problem *p = &call->problem;
     const fc_tensor *seen = &call->x, *y = &call->y;
     const int64_t channel_task = task % call->channel_tasks, row_task = task / call->channel_tasks % call->row_tasks;
-    const int64_t m = multiplier(p), first_c = share(p->c, call->channel_tasks, channel_task);
+    const int64_t m = multiplier(p), first_c = fc_part_start(p->c, call->channel_tasks, channel_task);
     work k = {.call = call,
               .image = task / call->channel_tasks / call->row_tasks,
-              .first_row = share(p->oh, call->row_tasks, row_task),
-              .end_row = share(p->oh, call->row_tasks, row_task + 1),
+              .first_row = fc_part_start(p->oh, call->row_tasks, row_task),
+              .end_row = fc_part_start(p->oh, call->row_tasks, row_task + 1),
               .channel = first_c * m,
-              .channels = (share(p->c, call->channel_tasks, channel_task + 1) - first_c) * m,
+              .channels = (fc_part_start(p->c, call->channel_tasks, channel_task + 1) - first_c) * m,
               .size = fc_arithmetic(call->kernels, call->x.dtype)->size,
               .filters = scratch};
     k.strip = k.filters + call->packed_bytes;

@@ -12,6 +12,9 @@ void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch);
 void fc_depthwise_filter_split(fc_backprop_filter *call, int threads);
 void fc_depthwise_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial);
 
+/* Input rows that `rows` output rows reach, at most. */
+int64_t fc_rows_reached(const fc_problem *p, int64_t rows);
+
 /* The taps first to end - 1 that lie inside an image of `size` cells, for the window that begins at `start`. */
 void fc_taps_inside(int64_t start, int64_t taps, int64_t dilation, int64_t size, int64_t *first, int64_t *end);
 

@@ -11,8 +11,6 @@ enum {
     TASKS = 4      /* a thread */
 };
 
-static int64_t share(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
-
 static int64_t multiplier(const fc_problem *p) { return p->f / p->c; }
 
 void fc_depthwise_filter_split(fc_backprop_filter *call, int threads) {
@@ -151,10 +149,10 @@ void fc_depthwise_filter_task(const fc_backprop_filter *call, int64_t task, void
     const fc_forward *forward = &call->forward;
     const fc_problem *p = &forward->problem;
     const int64_t channel_task = task % call->channel_tasks, slice = task / call->channel_tasks, m = multiplier(p);
-    const int64_t first = share(p->c, call->channel_tasks, channel_task);
+    const int64_t first = fc_part_start(p->c, call->channel_tasks, channel_task);
     work k = {.call = call,
               .channel = first * m,
-              .channels = (share(p->c, call->channel_tasks, channel_task + 1) - first) * m,
+              .channels = (fc_part_start(p->c, call->channel_tasks, channel_task + 1) - first) * m,
               .size = fc_arithmetic(forward->kernels, forward->x.dtype)->size,
               .strip = scratch,
               .packed = (char *)scratch + forward->strip_bytes};
@@ -163,7 +161,8 @@ void fc_depthwise_filter_task(const fc_backprop_filter *call, int64_t task, void
         memset(k.sums + (tap * p->f + k.channel) * k.size, 0, (size_t)(k.channels * k.size));
 
     const int64_t slices = call->pixels.slices;
-    for (int64_t b = share(call->blocks, slices, slice); b < share(call->blocks, slices, slice + 1); b++) {
+    for (int64_t b = fc_part_start(call->blocks, slices, slice); b < fc_part_start(call->blocks, slices, slice + 1);
+         b++) {
         const fc_region region = fc_pixel_block(call, b, 0);
         const source from = read_block(&k, &region);
         for (int64_t i = 0; i < p->kh; i++) add_tap_row(&k, &region, &from, i);

@@ -14,8 +14,6 @@
 
 enum { STRIP = 1 << 17 /* bytes of staged rows, where as many as a window has take less */ };
 
-static int64_t share(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
-
 static int depth_of(const fc_problem *p) { return (int)(p->c / p->groups); }
 static int filters_of(const fc_problem *p) { return (int)(p->f / p->groups); }
 
@@ -27,10 +25,6 @@ static int64_t width_of(const fc_forward *call) {
 
 static int64_t cells_of(const fc_problem *p) { return (p->ow - 1) * p->stride_w + p->kw; }
 
-static int64_t rows_reached(const fc_problem *p, int64_t rows) {
-    return fc_least(p->h, (rows - 1) * p->stride_h + (p->kh - 1) * p->dilation_h + 1);
-}
-
 /* Whether channels are read where the caller has them; else one row of them is staged first. */
 static int direct(const fc_forward *call) { return !fc_is_half(call->x.dtype) && call->x.stride_c == 1; }
 
@@ -40,7 +34,7 @@ static void measure(fc_forward *call) {
     call->tasks = p->n * call->row_tasks;
     call->packed_bytes = fc_aligned(p->kh * p->kw * depth * width * size);
     call->strip_row_bytes = fc_aligned(cells_of(p) * depth * width * size);
-    call->strip_bytes = rows_reached(p, fc_parts(p->oh, call->row_tasks)) * call->strip_row_bytes;
+    call->strip_bytes = fc_rows_reached(p, fc_parts(p->oh, call->row_tasks)) * call->strip_row_bytes;
     call->sums_bytes = call->in_place ? 0 : fc_aligned(p->ow * width * size);
     call->table_bytes = direct(call) ? 0 : fc_aligned(p->w * width / filters_of(p) * depth * size);
     call->scratch_bytes = FC_HEADER + call->packed_bytes + call->strip_bytes + call->sums_bytes + call->table_bytes;
@@ -170,7 +164,8 @@ void fc_narrow_groups_task(const fc_forward *call, int64_t task, void *scratch) 
     k.row = k.sums + call->sums_bytes;
     for (; k.group < p->groups; k.group += k.groups) {
         k.groups = fc_least(together, p->groups - k.group);
-        compute(&k, share(p->oh, call->row_tasks, row_task), share(p->oh, call->row_tasks, row_task + 1));
+        compute(&k, fc_part_start(p->oh, call->row_tasks, row_task),
+                fc_part_start(p->oh, call->row_tasks, row_task + 1));
     }
     fc_float_mode_leave(callers);
 }

@@ -10,8 +10,6 @@ enum {
     CHANNELS = 16 /* of a task of the gradient, at the least: a cache line */
 };
 
-static int64_t share(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
-
 void fc_pool_split(fc_pool *call, int threads) {
     const int64_t wanted = threads == 1 ? 1 : fc_parts((int64_t)TASKS * threads, call->n);
     call->row_tasks = call->gradient ? 1 : fc_least(call->oh, wanted);
@@ -30,10 +28,10 @@ void fc_pool_task(const fc_pool *call, int64_t task) {
     const int64_t size = kernels->size, channel_task = task % call->channel_tasks;
     const int64_t row_task = task / call->channel_tasks % call->row_tasks;
     const int64_t n = task / call->channel_tasks / call->row_tasks;
-    const int64_t channel = share(call->c, call->channel_tasks, channel_task);
+    const int64_t channel = fc_part_start(call->c, call->channel_tasks, channel_task);
     const fc_tensor *x = &call->x;
     fc_pool_window t = {.average = call->average,
-                        .channels = share(call->c, call->channel_tasks, channel_task + 1) - channel,
+                        .channels = fc_part_start(call->c, call->channel_tasks, channel_task + 1) - channel,
                         .x_row = x->stride_h,
                         .x_column = x->stride_w,
                         .dx_row = call->w * call->c,
@@ -43,8 +41,8 @@ void fc_pool_task(const fc_pool *call, int64_t task) {
     for (int64_t p = 0; call->gradient && p < call->h * call->w; p++)
         memset((char *)call->dx + ((n * call->h * call->w + p) * call->c + channel) * size, 0,
                (size_t)(t.channels * size));
-    for (int64_t oy = share(call->oh, call->row_tasks, row_task); oy < share(call->oh, call->row_tasks, row_task + 1);
-         oy++) {
+    for (int64_t oy = fc_part_start(call->oh, call->row_tasks, row_task);
+         oy < fc_part_start(call->oh, call->row_tasks, row_task + 1); oy++) {
         int64_t row, column;
         cut(oy * call->stride_h - call->pad_top, call->kh, call->h, &row, &t.rows);
         for (int64_t ox = 0; ox < call->ow; ox++) {

@@ -27,8 +27,6 @@ enum {
     ALIASED = 2048, /* pixels this many bytes apart share two of the first cache's sets */
 };
 
-static int64_t share(int64_t total, int64_t parts, int64_t index) { return total * index / parts; }
-
 const fc_gemm *fc_arithmetic_of(const fc_forward *call) { return fc_arithmetic(call->kernels, call->x.dtype); }
 
 int64_t fc_panel_width(const fc_forward *call) { return 2 * fc_arithmetic_of(call)->lanes; }
@@ -187,16 +185,16 @@ fc_region fc_locate(const fc_forward *call, int64_t task) {
     task /= call->column_tasks;
     const int64_t row_task = task % call->row_tasks, image = task / call->row_tasks;
 
-    const int64_t rows = strip_rows(call) * p->oh, row = share(rows, call->row_tasks, row_task);
-    const int64_t column = share(p->ow, call->column_tasks, column_task);
+    const int64_t rows = strip_rows(call) * p->oh, row = fc_part_start(rows, call->row_tasks, row_task);
+    const int64_t column = fc_part_start(p->ow, call->column_tasks, column_task);
     const int64_t width = call->lanes == FC_CHANNELS ? fc_panel_width(call) : p->f / p->groups;
-    const int64_t channel = share(fc_panels(call), call->channel_tasks, channel_task) * width;
-    const int64_t end = share(fc_panels(call), call->channel_tasks, channel_task + 1) * width;
+    const int64_t channel = fc_part_start(fc_panels(call), call->channel_tasks, channel_task) * width;
+    const int64_t end = fc_part_start(fc_panels(call), call->channel_tasks, channel_task + 1) * width;
     return (fc_region){.image = image,
                        .row = row,
-                       .rows = share(rows, call->row_tasks, row_task + 1) - row,
+                       .rows = fc_part_start(rows, call->row_tasks, row_task + 1) - row,
                        .column = column,
-                       .columns = share(p->ow, call->column_tasks, column_task + 1) - column,
+                       .columns = fc_part_start(p->ow, call->column_tasks, column_task + 1) - column,
                        .group = group,
                        .channel = channel,
                        .channels = fc_least(end, p->f / p->groups) - channel};

@@ -110,17 +110,19 @@ static int64_t test_gemm(const fc_kernels *kernels, kind k) {
 static int64_t test_pack(const fc_kernels *kernels, fc_dtype dtype) {
     const fc_gemm *gemm = fc_arithmetic(kernels, dtype);
     const size_t stored = (size_t)fc_dtype_size(dtype), size = (size_t)gemm->size;
-    for (int columns = 1; columns <= 2 * gemm->lanes; columns++) {
-        const int width = columns > gemm->lanes ? 2 * gemm->lanes : gemm->lanes;
+    const int most = 5 * gemm->lanes; /* columns: three panels, the last of them incomplete */
+    for (int columns = 1; columns <= most; columns++) {
+        const int width = columns > gemm->lanes ? 2 * gemm->lanes : gemm->lanes, panels = (columns - 1) / width + 1;
         const int64_t terms = columns % 5 ? between(1, 20) : between(60, 90), layout = between(0, 2);
         const int64_t column = layout == 0 ? 1 : layout == 1 ? terms + between(0, 5) : 2;
         const int64_t row = layout == 0 ? columns + between(0, 5) : layout == 1 ? 1 : column * columns;
         buffer from = allocate((size_t)((terms - 1) * row + (columns - 1) * column + 1) * stored);
-        buffer to = allocate((size_t)(terms * width) * size);
+        const int64_t panel = terms * width + (panels > 1 ? between(0, 9) : 0);
+        buffer to = allocate((size_t)((panels - 1) * panel + terms * width) * size);
         for (size_t i = 0; i < from.size; i++) from.data[i] = (unsigned char)(next_random() & 0x3f);
-        fc_pack_panels(kernels, dtype, from.data, row, column, terms, columns, width, to.data, 0);
+        fc_pack_panels(kernels, dtype, from.data, row, column, terms, columns, width, to.data, panel);
         for (int64_t t = 0; t < terms; t++)
-            for (int f = 0; f < width; f++) {
+            for (int f = 0; f < panels * width; f++) {
                 unsigned char want[8] __attribute__((aligned(8))) = {0};
                 const unsigned char *at = from.data + (size_t)(t * row + f * column) * stored;
                 if (f < columns && fc_is_half(dtype)) {
@@ -131,12 +133,13 @@ static int64_t test_pack(const fc_kernels *kernels, fc_dtype dtype) {
                 } else if (f < columns) {
                     memcpy(want, at, size);
                 }
-                if (memcmp(want, to.data + (size_t)(t * width + f) * size, size)) fail("pack", kernels->name, t, f);
+                const int64_t packed = f / width * panel + t * width + f % width;
+                if (memcmp(want, to.data + (size_t)packed * size, size)) fail("pack", kernels->name, t, f);
             }
         release(from, "pack input guards", kernels->name);
         release(to, "pack guards", kernels->name);
     }
-    return 2 * gemm->lanes;
+    return most;
 }
 
 /* Both conversions agree with the scalar ones: all 65536 halves, and floats around every rounding boundary. */
