@@ -83,6 +83,18 @@ def test_image_filters_give_the_bits_of_the_matrix_product(isa, token, threads):
         assert nn.conv2d(*case).tobytes() == expected.tobytes()
 
 
+@pytest.mark.parametrize(
+    "token", ["n2h11w20c16_k7x11f16_s1x1_d1x1_p3,3,5,5_g4", "n1h30w33c12_k9x12f24_s2x3_d2x1_p8,5,4,6_g6"]
+)
+def test_narrow_groups_of_several_blocks_give_the_bits_of_the_matrix_product(isa, token):
+    case = inputs(ConvProblem.parse(token))
+    with options(implementation="implicit_gemm", num_threads=1):
+        expected = nn.conv2d(*case)
+    for threads in (1, 3):
+        with options(implementation="narrow_groups", num_threads=threads):
+            assert nn.conv2d(*case).tobytes() == expected.tobytes()
+
+
 def test_halves_accumulate_in_float32_and_round_once():
     ones = np.ones((1, 3, 3, 512), np.float16), np.ones((3, 3, 512, 1), np.float16)
     assert nn.conv2d(*ones, 1, "VALID").item() == 4608
