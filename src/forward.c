@@ -30,6 +30,31 @@ typedef struct pixels {
     int64_t y[MOST_ROWS], x[MOST_ROWS]; /* not set if inside */
 } pixels;
 
+/* The outputs whose windows lie inside the image: rows and columns from `first` on. */
+typedef struct inner {
+    int64_t first_row, rows, first_column, columns;
+} inner;
+
+/* How many outputs, from `first` on, have all their taps, which reach so far, inside an axis of `size`. */
+static int64_t inner_count(int64_t first, int64_t stride, int64_t pad, int64_t reach, int64_t size) {
+    const int64_t room = size - 1 - reach + pad - first * stride;
+    return room < 0 ? 0 : room / stride + 1;
+}
+
+static inner inner_of(const fc_forward *call) {
+    const fc_problem *p = &call->problem;
+    inner in = {.first_row = fc_parts(p->pad_top, p->stride_h), .columns = p->ow};
+    in.rows = inner_count(in.first_row, p->stride_h, p->pad_top, (p->kh - 1) * p->dilation_h, p->h);
+    if (call->sum.folded) return in; /* a folded run holds its own padding at the sides */
+    in.first_column = fc_parts(p->pad_left, p->stride_w);
+    in.columns = inner_count(in.first_column, p->stride_w, p->pad_left, (p->kw - 1) * p->dilation_w, p->w);
+    return in;
+}
+
+static int within(int64_t at, int64_t count, int64_t first, int64_t all) {
+    return at >= first && at + count <= first + all;
+}
+
 /* The first pixel of the region's next row. */
 static position next_row(const fc_forward *call, const fc_region *region, position at) {
     const int last = at.oy + 1 == call->problem.oh;
@@ -37,26 +62,24 @@ static position next_row(const fc_forward *call, const fc_region *region, positi
 }
 
 /* The next `count` pixels of the region, from `at` on, which moves past them. */
-static void find_pixels(const fc_forward *call, const fc_region *region, const fc_view *view, position *at, int count,
-                        pixels *found) {
+static void find_pixels(const fc_forward *call, const fc_region *region, const fc_view *view, const inner *in,
+                        position *at, int count, pixels *found) {
     const fc_problem *p = &call->problem;
-    const int folded = (int)call->sum.folded; /* a folded run holds its own padding at the sides */
-    const int64_t reach_h = (p->kh - 1) * p->dilation_h, reach_w = (p->kw - 1) * p->dilation_w;
     const int64_t end = region->column + region->columns, column = view->column;
     position pixel = *at;
     found->count = count;
     found->inside = 1;
     for (int m = 0; m < count;) {
         const int stop = (int)fc_least(count, m + end - at->ox);
-        const int64_t y = at->oy * p->stride_h - p->pad_top, x = at->ox * p->stride_w - p->pad_left;
-        const int64_t last_x = x + (stop - m - 1) * p->stride_w + reach_w;
         uintptr_t base = view->origin + (uintptr_t)(at->n * view->image + at->oy * view->row + at->ox * column);
-        found->inside &= (y >= 0) & (y + reach_h < p->h) & (folded | ((x >= 0) & (last_x < p->w)));
+        found->inside &=
+            within(at->oy, 1, in->first_row, in->rows) & within(at->ox, stop - m, in->first_column, in->columns);
         at->ox += stop - m;
         for (; m < stop; m++, base += (uintptr_t)column) found->base[m] = base;
         if (at->ox == end) *at = next_row(call, region, *at);
     }
-    for (int m = 0; m < count && !found->inside; m++) {
+    if (found->inside) return;
+    for (int m = 0; m < count; m++) {
         found->y[m] = pixel.oy * p->stride_h - p->pad_top;
         found->x[m] = pixel.ox * p->stride_w - p->pad_left;
         if (++pixel.ox == end) pixel = next_row(call, region, pixel);
@@ -67,16 +90,16 @@ static void find_pixels(const fc_forward *call, const fc_region *region, const f
 static void fill_table(const fc_forward *call, const fc_view *view, const fc_block *b, const pixels *at,
                        const void *zeros, const void **table) {
     const fc_problem *p = &call->problem;
-    const int count = at->count;
-    const int64_t taps_w = call->sum.folded ? 1 : p->kw, size = fc_arithmetic_of(call)->size;
-    int64_t i = b->first_run / taps_w, j = b->first_run % taps_w;
+    const int count = at->count, folded = (int)call->sum.folded;
+    const int64_t taps_w = folded ? 1 : p->kw, size = fc_arithmetic_of(call)->size;
+    int64_t i = b->first_run ? b->first_run / taps_w : 0, j = b->first_run - i * taps_w;
     for (int64_t r = 0; r < b->run_count; r++, table += count) {
         const uintptr_t offset = (uintptr_t)(i * view->tap_row + j * view->tap_column + b->first_term * size);
         for (int m = 0; m < count; m++) table[m] = (const void *)(at->base[m] + offset);
-        for (int m = 0; m < count && !at->inside; m++) {
+        for (int m = 0; m < count && !at->inside; m++) { /* without branches, which would be mispredicted */
             const int64_t y = at->y[m] + i * p->dilation_h, x = at->x[m] + j * p->dilation_w;
-            const int outside_w = !call->sum.folded && (x < 0 || x >= p->w);
-            if (y < 0 || y >= p->h || outside_w) table[m] = zeros;
+            const int outside = (y < 0) | (y >= p->h) | ((!folded) & ((x < 0) | (x >= p->w)));
+            table[m] = outside ? zeros : table[m];
         }
         if (++j == taps_w) j = 0, i++;
     }
@@ -155,6 +178,7 @@ static void add_range(const work *k, const fc_block *range, prefetch next) {
                   .step = 1,
                   .sums_stride = k->sums_stride,
                   .accumulate = range->first_run > 0 || range->first_term > 0};
+    const inner in = inner_of(call);
     char *sums = k->sums;
 
     for (int64_t tile = 0; tile < tiles; tile += t.count) {
@@ -162,7 +186,7 @@ static void add_range(const work *k, const fc_block *range, prefetch next) {
         t.count = fc_least(together, (tile < longer ? longer : tiles) - tile);
         for (int64_t i = 0; i < t.count; i++) {
             pixels found;
-            find_pixels(call, region, &k->view, &at, count, &found);
+            find_pixels(call, region, &k->view, &in, &at, count, &found);
             fill_table(call, &k->view, range, &found, k->zeros, k->table + i * range->run_count * count);
         }
         const int64_t done = t.count * count;

@@ -17,7 +17,7 @@ enum {
     TAP_ROWS = 8,           /* rows a filter row, of a region whose lanes hold taps: it reads kh - 1 more */
     TAP_PRODUCTS = 1 << 15, /* most of its products of one row: 128 KB in float32 */
     TOGETHER = 28,          /* pixels of the tiles that share a panel, or as many, within MOST_TOGETHER, as have */
-    MOST_TOGETHER = 112,    /* WINDOWS bytes of terms: they and the panel stay in the first cache */
+    MOST_TOGETHER = 224,    /* WINDOWS bytes of terms: they and the panel stay in the first cache */
     WINDOWS = 14 << 10,
     STRIP = 1 << 20, /* bytes of a staged strip, where more than one pixel has to fit */
     SUMS = 1 << 19,  /* bytes of sums in scratch */
