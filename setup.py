@@ -11,7 +11,6 @@ from Cython.Build import cythonize
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
-FREE_THREADED = bool(sysconfig.get_config_var("Py_GIL_DISABLED"))
 # x86-64-v2 is what every wheel may assume; the kernels for more are chosen at run time. Contraction is off because the
 # bits of a sum follow from where its fused multiply-adds are written, and from nothing else. Addresses outside an image
 # are computed, though never read, and may wrap. Nobody reads errno or floating-point exceptions after a call; without
@@ -20,7 +19,6 @@ FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fwrapv", "-fvisibility=hidden
 FLAGS.append("-fno-trapping-math")
 if sysconfig.get_platform().endswith("x86_64"):
     FLAGS.append("-march=x86-64-v2")
-LIMITED = [] if FREE_THREADED else [("Py_LIMITED_API", "0x030B0000")]
 
 
 class BuildExt(build_ext):
@@ -62,12 +60,9 @@ extension = Extension(
     define_macros=[
         ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
         ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
-        *LIMITED,
     ],
-    py_limited_api=bool(LIMITED),
 )
 setup(
     ext_modules=cythonize([extension], build_dir="build/cython"),
     cmdclass={"build_ext": BuildExt},
-    options={"bdist_wheel": {"py_limited_api": "cp311"}} if LIMITED else {},
 )
