@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, final
 
 import numpy as np
@@ -15,6 +16,15 @@ def instruction_set() -> str: ...
 def build() -> dict[str, Any]: ...
 def scratch_bytes() -> int: ...
 def behaved(input: object, filters: object) -> bool: ...
+def call_key(
+    direction: str,
+    operands: tuple[np.ndarray | tuple[int, ...], ...],
+    strides: Any,
+    padding: Any,
+    data_format: Any,
+    dilations: Any,
+    options: tuple[Any, ...],
+) -> tuple[Any, ...]: ...
 def erf(values: np.ndarray) -> np.ndarray: ...
 def finish(
     source: np.ndarray,
@@ -50,6 +60,28 @@ def normalize(
 def gate(dy: np.ndarray, x: np.ndarray, limit: float, dx: np.ndarray, threads: int) -> None: ...
 
 ACTIVATIONS: dict[str, int]
+
+class Launch:
+    result_shape: tuple[int, ...]
+    dtype: np.dtype
+    most_threads: int
+
+    def __init__(
+        self,
+        result_shape: tuple[int, ...],
+        dtype: np.dtype,
+        run: Callable[[np.ndarray, np.ndarray, np.ndarray, int, Extras | None], None] | None,
+        most_threads: int,
+        count_threads: Callable[[int], int],
+    ) -> None: ...
+    def __call__(
+        self,
+        a: np.ndarray,
+        b: np.ndarray,
+        out: np.ndarray | None = None,
+        inputs: tuple[Any, ...] = (),
+        extras: Extras | None = None,
+    ) -> np.ndarray: ...
 
 @final
 class Forward:

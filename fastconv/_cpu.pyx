@@ -124,23 +124,6 @@ def scratch_bytes():
     return fc_taken_bytes
 
 
-def behaved(input, filters):
-    """Whether both are plain arrays of one dtype that C can read, which needs no further look at them.
-
-    True only for the dtypes that are computed: float16, float32, float64 and int32 (bfloat16 has no fixed number).
-    """
-    if not (type(input) is cnp.ndarray and type(filters) is cnp.ndarray):
-        return False
-    cdef cnp.ndarray x = <cnp.ndarray>input
-    cdef cnp.ndarray w = <cnp.ndarray>filters
-    cdef int number = cnp.PyArray_TYPE(x)
-    if number != cnp.PyArray_TYPE(w):
-        return False
-    if number not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16, cnp.NPY_INT32):
-        return False
-    return bool(cnp.PyArray_ISBEHAVED_RO(x) and cnp.PyArray_ISBEHAVED_RO(w))
-
-
 @cython.final
 cdef class Forward:
     """A forward convolution of one problem, dtype and layout.
@@ -331,6 +314,8 @@ cdef class BackpropFilter:
         fc_give_scratch(scratch)
 
 
+include "_memory.pxi"
+include "_launch.pxi"
 include "_layers.pxi"
 
 LANES = {

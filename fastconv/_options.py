@@ -10,6 +10,7 @@ from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 PRECISIONS = ("default", "fast", "strict")
+MOST_THREADS = 1024
 
 
 class Options(NamedTuple):
@@ -30,8 +31,8 @@ def thread_count(name: str, value: Any) -> int:
     if isinstance(value, bool) or not hasattr(value, "__index__"):
         raise TypeError(f"{name}: expected an integer, got {value!r}")
     count = operator.index(value)
-    if not 1 <= count <= 1024:
-        raise ValueError(f"{name}: {count} is not between 1 and 1024")
+    if not 1 <= count <= MOST_THREADS:
+        raise ValueError(f"{name}: {count} is not between 1 and {MOST_THREADS}")
     return count
 
 

@@ -17,7 +17,7 @@ from fastconv._options import Options, current
 from fastconv._parts import Part, each_group, phases, rectangles
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
 from fastconv._summation import Summation, pixel_sum, summation
-from fastconv._threads import threads_for
+from fastconv._threads import most_threads, threads_up_to
 from fastconv._winograd import Rung, rung
 
 # What runs a problem: (operand, operand, result, threads, extras) -> None, with 4-D arrays in the caller's layout. The
@@ -207,20 +207,10 @@ def choose(
     raise ValueError(f"implementation: {options.implementation!r} does not compute {direction}")
 
 
-class Plan:
+class Plan(_cpu.Launch):
     """One problem in one direction, dtype and layout, ready to run."""
 
-    __slots__ = (
-        "channels_first",
-        "direction",
-        "dtype",
-        "implementation",
-        "problem",
-        "refusals",
-        "result_shape",
-        "run",
-        "work",
-    )
+    __slots__ = ("channels_first", "direction", "implementation", "problem", "refusals", "sums")
 
     def __init__(
         self,
@@ -232,50 +222,42 @@ class Plan:
     ) -> None:
         self.direction = direction
         self.problem = problem
-        self.dtype = dtype
         self.channels_first = channels_first
-        self.result_shape = result_shape
-        self.work = problem.multiply_adds
-        self.run: Run | None = None  # None where there is nothing to sum
+        self.sums: Run | None = None  # None where there is nothing to sum
         if not (problem.output_is_empty or problem.input_is_empty or problem.filter_is_empty):
             options = current.get()
             self.implementation, self.refusals = choose(direction, problem, dtype, options)
-            self.run = self.implementation.bind(problem, dtype, channels_first, options)
+            self.sums = self.implementation.bind(problem, dtype, channels_first, options)
+        worth = most_threads(problem.multiply_adds)
+        usual = len(result_shape) == 4 and not VERBOSE
+        super().__init__(result_shape, dtype, self.sums if usual else None, worth, threads_up_to)
 
-    def __call__(
-        self,
-        a: np.ndarray,
-        b: np.ndarray,
-        out: np.ndarray | None,
-        inputs: tuple[Any, ...] = (),
-        extras: Extras | None = None,
-    ) -> np.ndarray:
-        """The result, in `out` if that is given; `inputs` are the caller's own, which `out` must not overlap."""
-        shape = self.result_shape
-        if out is None:
-            out = np.empty(shape, self.dtype)
-        else:
-            check_output(out, shape, self.dtype, (a, b, *inputs))
-        if self.run is None:
-            out.fill(0)
+    def check(self, out: Any, inputs: tuple[Any, ...]) -> None:
+        """Raises unless the result may be written to `out`."""
+        check_output(out, self.result_shape, self.dtype, inputs)
+
+    def run_otherwise(self, a: np.ndarray, b: np.ndarray, result: np.ndarray, extras: Extras | None) -> None:
+        """A call that is not the common case."""
+        if self.sums is None:
+            result.fill(0)
             if extras is not None:
-                finish(out, self.channels_first, extras)
-        elif len(shape) == 4:
-            self._run(a, b, out, extras)
+                finish(result, self.channels_first, extras)
+        elif result.ndim == 4:
+            self._run(a, b, result, extras)
         else:
-            self._run_batches(a, b, out, extras)
-        return out
+            self._run_batches(a, b, result, extras)
 
     def channels(self) -> int:
         """Of the result."""
         return self.result_shape[-3 if self.channels_first else -1]
 
     def _run(self, a: np.ndarray, b: np.ndarray, result: np.ndarray, extras: Extras | None) -> None:
-        assert self.run is not None
+        assert self.sums is not None
+        threads = threads_up_to(self.most_threads)
+        start = time.perf_counter()
+        self.sums(a, b, result, threads, extras)
         if VERBOSE:
-            self._run_and_tell(a, b, result, extras)
-        else:
-            self.run(a, b, result, threads_for(self.work), extras)
+            self._tell(threads, 1e3 * (time.perf_counter() - start))
 
     def _run_batches(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, extras: Extras | None) -> None:
         """Several batch dimensions as one; one after the other where that would take a copy of the input."""
@@ -286,12 +268,7 @@ class Plan:
             for images, results in zip(x, y):
                 self._run_batches(images, w, results, extras)
 
-    def _run_and_tell(self, a: np.ndarray, b: np.ndarray, result: np.ndarray, extras: Extras | None) -> None:
-        assert self.run is not None
-        threads = threads_for(self.work)
-        start = time.perf_counter()
-        self.run(a, b, result, threads, extras)
-        milliseconds = 1e3 * (time.perf_counter() - start)
+    def _tell(self, threads: int, milliseconds: float) -> None:
         layout = "NCHW" if self.channels_first else "NHWC"
         print(
             f"fastconv: {self.problem} {self.direction} {self.dtype.name} {layout} {self.implementation.name}"
@@ -323,8 +300,7 @@ _plans: dict[tuple[Any, ...], Plan] = {}
 
 def plan(
     direction: str,
-    shapes: tuple[tuple[int, ...], ...],
-    dtype: np.dtype,
+    operands: tuple[np.ndarray | tuple[int, ...], ...],
     strides: Any,
     padding: Any,
     data_format: Any,
@@ -332,31 +308,27 @@ def plan(
 ) -> Plan:
     """The plan for a call with these arguments, in the caller's spelling; equal calls get the same plan.
 
-    `shapes` are those of the input and the filters and, of a gradient, of the output's gradient.
+    `operands` are arrays of one dtype, or shapes: of the input and the filters and, in a gradient, of the output's
+    gradient.
     """
     options = current.get()
-    # Lists do not hash; the tuples that take their place mean the same.
-    if type(strides) is list:
-        strides = tuple(strides)
-    if type(padding) is list:
-        padding = tuple([tuple(pair) if type(pair) is list else pair for pair in padding])
-    if type(dilations) is list:
-        dilations = tuple(dilations)
-    what = (direction, shapes, dtype, options.precision, options.implementation)
-    key: tuple[Any, ...] = (what, strides, padding, data_format, dilations)
+    key = _cpu.call_key(direction, operands, strides, padding, data_format, dilations, options)
     try:
         found = _plans.get(key)
     except TypeError:  # arrays, and lists within tuples, do not hash; what they mean does
-        found, key = None, ()
+        key, found = (), None
     if found is not None:
         return found
+    dtype = next(operand.dtype for operand in operands if isinstance(operand, np.ndarray))
+    shapes = tuple([operand.shape if isinstance(operand, np.ndarray) else operand for operand in operands])
     meant = geometry(strides, padding, data_format, dilations)
-    found = _plans.get((what, meant))
+    what = (direction, shapes, dtype, options.precision, options.implementation, meant)
+    found = _plans.get(what)
     if found is None:
         found = _make(direction, shapes, dtype, *meant)
     if len(_plans) >= _MOST_PLANS:
         _plans.clear()
-    _plans[what, meant] = found
+    _plans[what] = found
     if key:
         _plans[key] = found
     return found

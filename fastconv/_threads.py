@@ -7,7 +7,7 @@ import math
 import os
 import warnings
 
-from fastconv._options import current, thread_count
+from fastconv._options import MOST_THREADS, current, thread_count
 
 # Starting a second thread that still waits for work costs about as long as this many multiply-adds take on one
 # (benchmarks/break_even.py); each further thread needs as many again.
@@ -121,8 +121,16 @@ def set_num_threads(num_threads: int | None) -> None:
     _chosen = None if num_threads is None else thread_count("num_threads", num_threads)
 
 
+def most_threads(multiply_adds: int) -> int:
+    """The most threads that this much work is worth."""
+    return max(1, min(MOST_THREADS, multiply_adds // WORTH_A_THREAD))
+
+
+def threads_up_to(most: int) -> int:
+    """The number of threads for work that is worth so many."""
+    return 1 if most == 1 or _forked else min(get_num_threads(), most)
+
+
 def threads_for(multiply_adds: int) -> int:
     """The number of threads for this much work."""
-    if multiply_adds < 2 * WORTH_A_THREAD or _forked:
-        return 1
-    return min(get_num_threads(), multiply_adds // WORTH_A_THREAD)
+    return threads_up_to(most_threads(multiply_adds))

@@ -11,6 +11,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 from conftest import SUPPORTED
+from numpy._core.multiarray import get_handler_name
 from problems import inputs, run_python
 
 import fastconv
@@ -225,15 +226,42 @@ def test_threads_may_call_at_the_same_time():
 def test_plans_are_cached_by_what_a_call_means():
     x, w = np.ones((1, 9, 9, 2), np.float32), np.ones((3, 3, 2, 2), np.float32)
     _plan._plans.clear()
-    first = _plan.plan("forward", (x.shape, w.shape), x.dtype, [1, 2, 2, 1], "SAME", "NHWC", None)
-    assert _plan.plan("forward", (x.shape, w.shape), x.dtype, (1, 2, 2, 1), "SAME", "NHWC", None) is first
-    assert _plan.plan("forward", (x.shape, w.shape), x.dtype, np.array([1, 2, 2, 1]), "SAME", "NHWC", None) is first
-    assert _plan.plan("forward", (x.shape, w.shape), x.dtype, [1, 1, 2, 1], "SAME", "NHWC", None) is not first
+    first = _plan.plan("forward", (x, w), [1, 2, 2, 1], "SAME", "NHWC", None)
+    assert _plan.plan("forward", (x, w), (1, 2, 2, 1), "SAME", "NHWC", None) is first
+    assert _plan.plan("forward", (x, w), np.array([1, 2, 2, 1]), "SAME", "NHWC", None) is first
+    assert _plan.plan("forward", (x, w), [1, 1, 2, 1], "SAME", "NHWC", None) is not first
     with options(implementation="implicit_gemm"):
-        assert _plan.plan("forward", (x.shape, w.shape), x.dtype, [1, 2, 2, 1], "SAME", "NHWC", None) is not first
+        assert _plan.plan("forward", (x, w), [1, 2, 2, 1], "SAME", "NHWC", None) is not first
     for size in range(_plan._MOST_PLANS + 10):
-        _plan.plan("forward", ((size, 3, 3, 2), w.shape), x.dtype, 1, "SAME", "NHWC", None)
+        _plan.plan("forward", ((size, 3, 3, 2), w), 1, "SAME", "NHWC", None)
     assert len(_plan._plans) <= _plan._MOST_PLANS
+
+
+def test_plans_tell_shapes_dtypes_and_layouts_apart():
+    x, w = np.ones((1, 6, 6, 6), np.float32), np.ones((3, 3, 6, 6), np.float32)
+    calls = [("forward", (x, w), 1, "SAME", data_format, None) for data_format in ("NHWC", "NCHW")]
+    calls += [("forward", (x[None], w), 1, "SAME", "NHWC", None), ("forward", (x, w[:1]), 1, "SAME", "NHWC", None)]
+    calls += [("forward", (x.astype(dtype), w.astype(dtype)), 1, "SAME", "NHWC", None) for dtype in ("f8", "i4", "f2")]
+    calls += [("backprop_input", (x.shape, w, x), 1, "SAME", "NHWC", None)]
+    calls += [("backprop_filter", (x, w.shape, x), 1, "SAME", "NHWC", None)]
+    plans = [_plan.plan(*call) for call in calls]
+    assert len({id(plan) for plan in plans}) == len(calls)
+    assert [_plan.plan(*call) for call in calls] == plans
+    assert [plan.result_shape for plan in plans[2:4]] == [(1, 1, 6, 6, 6), (1, 6, 6, 6)]
+
+
+def test_large_results_begin_at_a_cache_line_and_own_their_memory():
+    x, w = np.ones((1, 40, 40, 8), np.float32), np.ones((1, 1, 8, 8), np.float32)
+    results = [nn.conv2d(x, w, 1, "VALID") for _ in range(20)]
+    for y in results:
+        assert y.ctypes.data % 64 == 0 and y.flags.owndata and y.base is None
+    y = results.pop()
+    y.resize((3, 40, 40, 8), refcheck=False)
+    assert (y[0] == 8).all() and (y[1:] == 0).all()
+    y.resize((1, 4, 4, 8), refcheck=False)
+    assert (y == 8).all()
+    other = np.ones(1 << 16)
+    assert get_handler_name(other) == "default_allocator" and get_handler_name(results[0]) == "fastconv"
 
 
 def test_config_tells_how_it_was_built(capsys):

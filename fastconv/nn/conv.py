@@ -105,7 +105,7 @@ def conv2d(
         geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
         check_fits("filters", filters, ("input", input))
         x, w = tensors(input, w)
-    run = plan("forward", (x.shape, w.shape), x.dtype, strides, padding, data_format, dilations)
+    run = plan("forward", (x, w), strides, padding, data_format, dilations)
     if bias is None and activation is None and packings is None:
         return run(x, w, out) if out is None else run(x, w, out, (input, filters))
     extras = extras_of(packings, bias, activation, ("input", x), run.channels())

@@ -49,7 +49,7 @@ def input_gradient(
             )
     shape = image_sizes(*sizes, dy.shape[0], w.shape[2], channels_first(data_format))
     try:
-        run = plan("backprop_input", (shape, w.shape, dy.shape), w.dtype, strides, padding, data_format, dilations)
+        run = plan("backprop_input", (shape, w, dy), strides, padding, data_format, dilations)
     except ValueError as error:
         if str(error).startswith(("input: ", "filters: ", "out_backprop: ")):
             raise ValueError(
@@ -231,5 +231,5 @@ def conv2d_backprop_filter(
         raise ValueError(f"input: must be 4-dimensional, but has {x.ndim} dimensions ({shapes})")
     if len(shape) != 4:
         raise ValueError(f"filter_sizes: should hold 4 sizes, but {shape} has {len(shape)} ({shapes})")
-    run = plan("backprop_filter", (x.shape, shape, dy.shape), x.dtype, strides, padding, data_format, dilations)
+    run = plan("backprop_filter", (x, shape, dy), strides, padding, data_format, dilations)
     return run(x, dy, out, (input, out_backprop))

@@ -1,0 +1,93 @@
+"""A call before and after its arithmetic, which small calls mostly are: part of _cpu.pyx, which includes it."""
+
+cdef enum:
+    MOST_AXES = 64  # of an array
+
+
+def behaved(input, filters):
+    """Whether both are plain arrays of one dtype that C can read, which needs no further look at them.
+
+    True only for the dtypes that are computed: float16, float32, float64 and int32 (bfloat16 has no fixed number).
+    """
+    if not (type(input) is cnp.ndarray and type(filters) is cnp.ndarray):
+        return False
+    cdef cnp.ndarray x = <cnp.ndarray>input
+    cdef cnp.ndarray w = <cnp.ndarray>filters
+    cdef int number = cnp.PyArray_TYPE(x)
+    if number != cnp.PyArray_TYPE(w):
+        return False
+    if number not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16, cnp.NPY_INT32):
+        return False
+    return bool(cnp.PyArray_ISBEHAVED_RO(x) and cnp.PyArray_ISBEHAVED_RO(w))
+
+
+def call_key(str direction, tuple operands, strides, padding, data_format, dilations, options):
+    """What a call's plan is remembered by; it hashes, unless the caller's arguments hold what does not.
+
+    `operands` are up to three arrays, all of one dtype, and shapes.
+    """
+    cdef cnp.npy_intp numbers[3 * (1 + MOST_AXES)]  # of all arrays: the dtype and the shape
+    cdef cnp.npy_intp *end = numbers
+    cdef object shape = None
+    cdef cnp.ndarray array
+    cdef int axis
+    for operand in operands:
+        if isinstance(operand, cnp.ndarray):
+            array = <cnp.ndarray>operand
+            end[0] = cnp.PyArray_TYPE(array) * (1 + MOST_AXES) + cnp.PyArray_NDIM(array)
+            for axis in range(cnp.PyArray_NDIM(array)):
+                end[1 + axis] = cnp.PyArray_DIMS(array)[axis]
+            end += 1 + cnp.PyArray_NDIM(array)
+        else:
+            shape = operand if shape is None else (shape, operand)
+    return (
+        (<char *>numbers)[:(end - numbers) * sizeof(cnp.npy_intp)], shape,
+        direction, options, hashable(strides), hashable(padding), hashable(dilations), data_format,
+    )
+
+
+cdef object hashable(value):
+    """Lists, and lists of lists, do not hash; the tuples that take their place mean the same."""
+    if type(value) is not list:
+        return value
+    return tuple([tuple(<list>item) if type(item) is list else item for item in <list>value])
+
+
+cdef class Launch:
+    """What a plan does at every call: makes the result, and has `run` compute it.
+
+    `run` takes the operands, the result, the number of threads and the call's Extras or None. It is None where the call
+    is anything but the common case: a result of four dimensions, something to sum, and nobody who watches. Then the
+    plan's own `run_otherwise` computes the result.
+    """
+    cdef readonly tuple result_shape
+    cdef readonly object dtype
+    cdef object run
+    cdef object count_threads
+    cdef readonly int most_threads
+    cdef cnp.npy_intp sizes[4]
+
+    def __init__(self, tuple result_shape, dtype, run, int most_threads, count_threads):
+        self.result_shape = result_shape
+        self.dtype = dtype
+        self.run = run
+        self.most_threads = most_threads
+        self.count_threads = count_threads
+        cdef int axis
+        if run is not None:
+            for axis in range(4):
+                self.sizes[axis] = result_shape[axis]
+
+    def __call__(self, cnp.ndarray a, cnp.ndarray b, out=None, tuple inputs=(), extras=None):
+        # The result, in `out` if that is given; `inputs` are the caller's own, which `out` must not overlap.
+        if out is not None:
+            self.check(out, (a, b, *inputs))
+        elif self.run is None:
+            out = numpy.empty(self.result_shape, self.dtype)
+        else:
+            out = fresh(4, self.sizes, cnp.PyArray_TYPE(a))
+        if self.run is None:
+            self.run_otherwise(a, b, out, extras)
+        else:
+            self.run(a, b, out, 1 if self.most_threads == 1 else self.count_threads(self.most_threads), extras)
+        return out
