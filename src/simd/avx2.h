@@ -25,7 +25,25 @@ static inline f32_vec f32_load(const float *p) { return _mm256_loadu_ps(p); }
 static inline f32_vec f32_load_n(const float *p, int n) { return _mm256_maskload_ps(p, fc_first(n)); }
 static inline f32_vec f32_broadcast(const float *p) { return _mm256_broadcast_ss(p); }
 static inline void f32_store(float *p, f32_vec v) { _mm256_storeu_ps(p, v); }
-static inline void f32_store_n(float *p, f32_vec v, int n) { _mm256_maskstore_ps(p, fc_first(n), v); }
+/* Masked stores are microcode on AMD's processors: 20 times as slow as these. */
+static inline void f32_store_n(float *p, f32_vec v, int n) {
+    __m128 rest = _mm256_castps256_ps128(v);
+    if (n & 8) {
+        _mm256_storeu_ps(p, v);
+        return;
+    }
+    if (n & 4) {
+        _mm_storeu_ps(p, rest);
+        rest = _mm256_extractf128_ps(v, 1);
+        p += 4;
+    }
+    if (n & 2) {
+        _mm_storel_pi((__m64 *)p, rest);
+        rest = _mm_movehl_ps(rest, rest);
+        p += 2;
+    }
+    if (n & 1) _mm_store_ss(p, rest);
+}
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm256_add_ps(a, b); }
 static inline f32_vec f32_sub(f32_vec a, f32_vec b) { return _mm256_sub_ps(a, b); }
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */
@@ -63,7 +81,7 @@ static inline f64_vec f64_load(const double *p) { return _mm256_loadu_pd(p); }
 static inline f64_vec f64_load_n(const double *p, int n) { return _mm256_maskload_pd(p, fc_first_wide(n)); }
 static inline f64_vec f64_broadcast(const double *p) { return _mm256_broadcast_sd(p); }
 static inline void f64_store(double *p, f64_vec v) { _mm256_storeu_pd(p, v); }
-static inline void f64_store_n(double *p, f64_vec v, int n) { _mm256_maskstore_pd(p, fc_first_wide(n), v); }
+static inline void f64_store_n(double *p, f64_vec v, int n) { f32_store_n((float *)p, _mm256_castpd_ps(v), 2 * n); }
 static inline f64_vec f64_add(f64_vec a, f64_vec b) { return _mm256_add_pd(a, b); }
 static inline f64_vec f64_max(f64_vec a, f64_vec b) { return _mm256_max_pd(a, b); }
 static inline f64_vec f64_min(f64_vec a, f64_vec b) { return _mm256_min_pd(a, b); }
@@ -81,7 +99,7 @@ static inline i32_vec i32_load_n(const uint32_t *p, int n) {
 }
 static inline i32_vec i32_broadcast(const uint32_t *p) { return _mm256_set1_epi32((int)*p); }
 static inline void i32_store(uint32_t *p, i32_vec v) { _mm256_storeu_si256((void *)p, v); }
-static inline void i32_store_n(uint32_t *p, i32_vec v, int n) { _mm256_maskstore_epi32((void *)p, fc_first(n), v); }
+static inline void i32_store_n(uint32_t *p, i32_vec v, int n) { f32_store_n((float *)p, _mm256_castsi256_ps(v), n); }
 static inline i32_vec i32_add(i32_vec a, i32_vec b) { return _mm256_add_epi32(a, b); }
 /* Lane i gets lane index[i]. */
 static inline f32_vec f32_permute(f32_vec v, i32_vec index) { return _mm256_permutevar8x32_ps(v, index); }
