@@ -2,7 +2,7 @@
 
 So do ``backprop_input(problem, w, dy)`` and ``backprop_filter(problem, x, dy)``, where a library has them. A prepared
 call returns its result, in the library's own array type and layout; None says that the library cannot compute the
-problem.
+problem. ``dtypes`` are those that it is timed with.
 """
 
 from __future__ import annotations
@@ -39,6 +39,8 @@ def same_pads(p) -> bool:
 class Fastconv:
     """Plain NumPy arrays, filters unprepared, a new output each call."""
 
+    dtypes = ("float32", "float64", "float16", "bfloat16", "int32")
+
     def __init__(self, threads: int) -> None:
         import fastconv
 
@@ -64,6 +66,8 @@ class Fastconv:
 
 class LiteRT:
     """XNNPACK behind the LiteRT interpreter: constant weights, packed once; output in the interpreter's arena."""
+
+    dtypes = ("float32",)
 
     def __init__(self, threads: int) -> None:
         from importlib.metadata import version
@@ -138,6 +142,8 @@ class LiteRT:
 class OnnxRuntime:
     """NCHW, constant weights, preallocated input and output through IO binding."""
 
+    dtypes = ("float32",)
+
     def __init__(self, threads: int) -> None:
         import onnxruntime
 
@@ -179,6 +185,8 @@ class OnnxRuntime:
 
 class Torch:
     """channels_last, inference mode."""
+
+    dtypes = ("float32", "float64")
 
     def __init__(self, threads: int) -> None:
         import torch
@@ -232,14 +240,16 @@ class Torch:
         return call
 
     def backprop_input(self, p, w: np.ndarray, dy: np.ndarray) -> Call | None:
-        return self.gradient(p, np.zeros((p.n, p.h, p.w, p.c), np.float32), w, dy, 0)
+        return self.gradient(p, np.zeros((p.n, p.h, p.w, p.c), w.dtype), w, dy, 0)
 
     def backprop_filter(self, p, x: np.ndarray, dy: np.ndarray) -> Call | None:
-        return self.gradient(p, x, np.zeros((p.kh, p.kw, p.c // p.groups, p.f), np.float32), dy, 1)
+        return self.gradient(p, x, np.zeros((p.kh, p.kw, p.c // p.groups, p.f), x.dtype), dy, 1)
 
 
 class TensorFlow:
     """Eager, on TensorFlow's own tensors, in its default mode."""
+
+    dtypes = ("float32", "float64", "float16", "bfloat16", "int32")
 
     def __init__(self, threads: int) -> None:
         os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
@@ -302,9 +312,12 @@ class TensorFlow:
 class Jax:
     """Jitted, NHWC."""
 
+    dtypes = ("float32", "float64")
+
     def __init__(self, threads: int) -> None:
         import jax
 
+        jax.config.update("jax_enable_x64", True)  # for float64; what is float32 stays float32
         self.jax = jax
         self.version = jax.__version__
 
@@ -345,6 +358,8 @@ class Jax:
 class OpenCV:
     """filter2D, for one image with one channel and one filter, at stride 1."""
 
+    dtypes = ("float32", "float64")
+
     def __init__(self, threads: int) -> None:
         import cv2
 
@@ -359,7 +374,7 @@ class OpenCV:
             return None
         cv2, image, kernel = self.cv2, x[0, :, :, 0], w[:, :, 0, 0]
         anchor = (p.pad_left, p.pad_top)
-        return lambda: cv2.filter2D(image, cv2.CV_32F, kernel, anchor=anchor, borderType=cv2.BORDER_CONSTANT)
+        return lambda: cv2.filter2D(image, -1, kernel, anchor=anchor, borderType=cv2.BORDER_CONSTANT)
 
 
 PEERS = {

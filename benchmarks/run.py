@@ -20,9 +20,11 @@ sys.path[0] = str(HERE)
 from machine import measure  # noqa: E402
 from peers import PEERS  # noqa: E402
 
+from fastconv._options import PRECISIONS  # noqa: E402
 from fastconv._problem import ConvProblem  # noqa: E402
 
 DIRECTIONS = ("forward", "backprop_input", "backprop_filter")
+DTYPES = ("float32", "float64", "float16", "bfloat16", "int32")
 
 
 class Worker:
@@ -85,10 +87,10 @@ def start_workers(names: list[str], threads: int) -> list[Worker]:
 
 
 def measure_layer(
-    workers: list[Worker], token: str, direction: str, rounds: int, seconds: float
+    workers: list[Worker], case: dict[str, str], rounds: int, seconds: float
 ) -> tuple[dict[str, float], int]:
-    """The best time of each library that can compute the layer, in seconds; and fastconv's bytes of scratch."""
-    answers = [(worker, worker.ask(prepare=token, direction=direction)) for worker in workers]
+    """The best time of each library that can compute the case, in seconds; and fastconv's bytes of scratch."""
+    answers = [(worker, worker.ask(**case)) for worker in workers]
     able = [worker for worker, answer in answers if answer["ok"]]
     best = {worker.name: math.inf for worker in able}
     for _ in range(rounds):
@@ -103,6 +105,8 @@ def main() -> None:
     parser.add_argument("--shapes", action="append", default=[], metavar="FILE", help="a file, or a name in shapes/")
     parser.add_argument("--peers", default=",".join(name for name in PEERS if name != "fastconv"))
     parser.add_argument("--direction", choices=DIRECTIONS, default=DIRECTIONS[0])
+    parser.add_argument("--dtype", choices=DTYPES, default=DTYPES[0], help="peers that lack it are left out")
+    parser.add_argument("--precision", choices=PRECISIONS, default=PRECISIONS[0], help="fastconv's")
     parser.add_argument("--threads", type=int, default=len(os.sched_getaffinity(0)))
     parser.add_argument("--rounds", type=int, default=5, help="times that each library is asked")
     parser.add_argument("--seconds", type=float, default=0.1, help="time that each library gets when asked")
@@ -126,7 +130,13 @@ def main() -> None:
     layers, ratios, percents = [], [], []
     for token in tokens:
         flops = 2 * ConvProblem.parse(token).multiply_adds
-        best, scratch = measure_layer(workers, token, arguments.direction, arguments.rounds, arguments.seconds)
+        case = {
+            "prepare": token,
+            "direction": arguments.direction,
+            "dtype": arguments.dtype,
+            "precision": arguments.precision,
+        }
+        best, scratch = measure_layer(workers, case, arguments.rounds, arguments.seconds)
         layers.append({"problem": token, "flops": flops, "seconds": best, "scratch_bytes": scratch})
         rivals = {name: time for name, time in best.items() if name != "fastconv"}
         line = f"{token:46s}"
@@ -150,6 +160,8 @@ def main() -> None:
         isa = os.environ.get("FASTCONV_ISA")
         result = {
             "direction": arguments.direction,
+            "dtype": arguments.dtype,
+            "precision": arguments.precision,
             "command": f"FASTCONV_ISA={isa} {command}" if isa else command,
             "machine": machine,
             "versions": versions,
