@@ -4,11 +4,12 @@ cdef enum:
     MOST_AXES = 64  # of an array
 
 
-def behaved(input, filters):
-    """Whether both are plain arrays of one dtype that C can read, which needs no further look at them.
+cdef int bfloat16 = -1  # its number, which NumPy gives to ml_dtypes; -1 until it was seen
 
-    True only for the dtypes that are computed: float16, float32, float64 and int32 (bfloat16 has no fixed number).
-    """
+
+def behaved(input, filters):
+    """Whether both are plain arrays of one dtype that is computed and that C can read: no further look at them."""
+    global bfloat16
     if not (type(input) is cnp.ndarray and type(filters) is cnp.ndarray):
         return False
     cdef cnp.ndarray x = <cnp.ndarray>input
@@ -16,8 +17,10 @@ def behaved(input, filters):
     cdef int number = cnp.PyArray_TYPE(x)
     if number != cnp.PyArray_TYPE(w):
         return False
-    if number not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16, cnp.NPY_INT32):
-        return False
+    if number not in (cnp.NPY_FLOAT32, cnp.NPY_FLOAT64, cnp.NPY_FLOAT16, cnp.NPY_INT32, bfloat16):
+        if x.dtype.name != "bfloat16":
+            return False
+        bfloat16 = number
     return bool(cnp.PyArray_ISBEHAVED_RO(x) and cnp.PyArray_ISBEHAVED_RO(w))
 
 

@@ -58,8 +58,6 @@ def unless_image_filter(problem: ConvProblem, dtype: np.dtype, options: Options)
     row = IMAGE_FILTER_ROW if problem.c == 1 else IMAGE_FILTER_ROW_DEEP
     if problem.kw * problem.c > row or problem.kh * problem.kw * problem.c * problem.f > IMAGE_FILTER_TERMS:
         return "the filters are too large for the caches"
-    if dtype.itemsize == 2:
-        return "half precision is converted in the store"
     return None
 
 

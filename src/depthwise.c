@@ -34,7 +34,7 @@ static void measure(fc_forward *call) {
     call->packed_bytes = fc_aligned(p->kh * p->kw * (channels + TOGETHER) * size);
     call->strip_row_bytes = fc_aligned(p->w * channels * size);
     call->strip_bytes = call->direct ? 0 : fc_rows_reached(p, rows) * call->strip_row_bytes;
-    call->sums_bytes = call->in_place ? 0 : fc_aligned(rows * p->ow * channels * size);
+    call->sums_bytes = call->in_place ? 0 : fc_aligned(p->ow * channels * size);
     call->scratch_bytes = call->packed_bytes + call->strip_bytes + call->sums_bytes;
 }
 
@@ -65,6 +65,8 @@ typedef struct work {
     int64_t image, first_row, end_row, channel, channels;
     int64_t size;     /* of an element in arithmetic */
     int64_t together; /* pixels computed as one of so many times the channels, for fuller vectors */
+    int64_t first_y;  /* the first row of the image that is staged */
+    int64_t staged;   /* rows of the image above this one are in the strip */
     char *filters, *strip, *sums;
 } work;
 
@@ -121,17 +123,18 @@ void fc_stage_repeated(const fc_kernels *kernels, fc_dtype dtype, const void *fr
         repeat((char *)to + i * channels * times * size, size, channels, times);
 }
 
-/* Rows first to end - 1 of the image, [row][column][channel], every channel as often as it has filters. */
-static void stage_rows(const work *k, int64_t first, int64_t end) {
+/* The image's rows that output row `oy` reaches and no row before it did, [row][column][channel], every channel as
+ * often as it has filters. */
+static void stage_rows(work *k, int64_t oy) {
     const fc_forward *call = k->call;
     const fc_problem *p = &call->problem;
     const fc_tensor *x = &call->x;
-    const int64_t m = multiplier(p);
-    char *to = k->strip;
-    for (int64_t y = first; y < end; y++, to += call->strip_row_bytes) {
-        const int64_t at = k->image * x->stride_n + y * x->stride_h + k->channel / m * x->stride_c;
+    const int64_t m = multiplier(p), end = oy * p->stride_h - p->pad_top + (p->kh - 1) * p->dilation_h + 1;
+    for (; k->staged < fc_least(end, p->h); k->staged++) {
+        const int64_t at = k->image * x->stride_n + k->staged * x->stride_h + k->channel / m * x->stride_c;
         fc_stage_repeated(call->kernels, x->dtype, (const char *)x->data + at * fc_dtype_size(x->dtype), x->stride_w,
-                          x->stride_c, p->w, k->channels / m, m, to);
+                          x->stride_c, p->w, k->channels / m, m,
+                          k->strip + (k->staged - k->first_y) * call->strip_row_bytes);
     }
 }
 
@@ -190,18 +193,16 @@ void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch) {
     k.strip = k.filters + call->packed_bytes;
     k.sums = k.strip + call->strip_bytes;
 
-    const int64_t top = k.first_row * p->stride_h - p->pad_top, first_y = top > 0 ? top : 0;
-    const int64_t bottom = (k.end_row - 1) * p->stride_h - p->pad_top + (p->kh - 1) * p->dilation_h;
-    const int64_t end_y = fc_least(p->h, bottom + 1);
+    const int64_t top = k.first_row * p->stride_h - p->pad_top;
+    k.first_y = k.staged = top > 0 ? top : 0;
     uintptr_t corner = (uintptr_t)seen->data;
     int64_t row = seen->stride_h, column = seen->stride_w;
     if (call->direct) {
         corner += (uintptr_t)((k.image * seen->stride_n + k.channel) * k.size);
     } else {
-        if (end_y > first_y) stage_rows(&k, first_y, end_y);
         row = call->strip_row_bytes / k.size;
         column = k.channels;
-        corner = (uintptr_t)k.strip - (uintptr_t)(first_y * row * k.size);
+        corner = (uintptr_t)k.strip - (uintptr_t)(k.first_y * row * k.size);
     }
     corner -= (uintptr_t)((p->pad_top * row + p->pad_left * column) * k.size);
 
@@ -221,7 +222,8 @@ void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch) {
     for (int64_t oy = k.first_row; oy < k.end_row; oy++) {
         const int64_t at = k.image * y->stride_n + oy * y->stride_h + k.channel * y->stride_c;
         char *const out = (char *)y->data + at * fc_dtype_size(y->dtype);
-        char *const sums = call->in_place ? out : k.sums + (oy - k.first_row) * p->ow * k.channels * k.size;
+        char *const sums = call->in_place ? out : k.sums;
+        if (!call->direct) stage_rows(&k, oy);
         one_row(&k, oy, corner + (uintptr_t)(oy * p->stride_h * row * k.size), t, sums);
         fc_finish(call, k.channel, sums, p->ow, k.channels, y_step);
         if (!call->in_place)

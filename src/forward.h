@@ -6,9 +6,9 @@
 
 /* What the lanes of a vector hold, and so the method. */
 typedef enum fc_lanes {
-    FC_CHANNELS, /* of one output pixel */
-    FC_PIXELS, /* neighbouring ones: fc_image_filter, for arithmetic types, 1 group, folded sums, stride and dilation 1
-                  along the row and, with more than 1 input channel, along the column */
+    FC_CHANNELS,  /* of one output pixel */
+    FC_PIXELS,    /* neighbouring ones: fc_image_filter, for 1 group, folded sums, stride and dilation 1
+                     along the row and, with more than 1 input channel, along the column */
     FC_DEPTHWISE, /* of one output pixel, of as many groups: fc_depthwise_task, for as many groups as input channels */
     FC_TAPS,      /* of one input pixel: fc_tap_products, for arithmetic types, 1 group, dense taps, and stride 1 */
     FC_GROUPS,    /* channels of several groups: fc_narrow_groups_task, for 4-byte arithmetic, dense taps along the row,
@@ -42,6 +42,7 @@ typedef struct fc_forward {
     fc_sum ranges;           /* blocks of blocks: the filters of each are packed together, */
     int64_t columns_at_once; /* for so many output channels */
     int64_t together;        /* pixels whose tiles share a panel while it is in the first cache */
+    int64_t room_bytes;      /* of a strip: where image filters convert halves */
     int64_t strip_row_bytes, strip_bytes, table_bytes, packed_bytes, sums_bytes;
     int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
 } fc_forward;

@@ -14,11 +14,22 @@ static int64_t first_row(const fc_forward *call, const fc_region *region) {
     return region->row * call->problem.stride_h - call->problem.pad_top;
 }
 
+/* Copies a matrix of the caller's, converted to the arithmetic type, for which there is room. */
+static void copy_widened(const fc_forward *call, const void *from, int64_t from_row, int64_t from_column, int64_t rows,
+                         int64_t columns, void *to, int64_t to_row, int64_t to_column, void *room) {
+    const int size = fc_arithmetic(call->kernels, call->x.dtype)->size;
+    if (fc_is_half(call->x.dtype)) {
+        fc_stage_pixels(call->kernels, call->x.dtype, from, from_row, from_column, rows, columns, room, columns);
+        from = room, from_row = columns, from_column = 1;
+    }
+    fc_copy_matrix(call->kernels, size, from, from_row, from_column, rows, columns, to, to_row, to_column);
+}
+
 /* Copies what the region reads, of all channels, to rows of padded planes; only with dense rows of taps. */
-static fc_view stage_planes(const fc_forward *call, const fc_region *region, char *strip) {
+static fc_view stage_planes(const fc_forward *call, const fc_region *region, char *strip, char *room) {
     const fc_problem *p = &call->problem;
     const fc_tensor *x = &call->x;
-    const int64_t size = fc_dtype_size(x->dtype), columns = region->columns + p->kw - 1;
+    const int64_t size = fc_arithmetic(call->kernels, x->dtype)->size, columns = region->columns + p->kw - 1;
     const int64_t top = first_row(call, region), left = region->column - p->pad_left;
     const int64_t first = fc_least(columns, left < 0 ? -left : 0), end = fc_least(columns, p->w - left);
     const int64_t above = top < 0 ? -top : 0, below = fc_least(region->rows + p->kh - 1, p->h - top);
@@ -27,8 +38,8 @@ static fc_view stage_planes(const fc_forward *call, const fc_region *region, cha
         const int64_t at = region->image * x->stride_n + (top + r) * x->stride_h + (left + first) * x->stride_w;
         if (first > 0 || end < columns) memset(to, 0, (size_t)(p->c * columns * size));
         if (end > first)
-            fc_copy_matrix(call->kernels, (int)size, (const char *)x->data + at * size, x->stride_w, x->stride_c,
-                           end - first, p->c, to + first * size, 1, columns);
+            copy_widened(call, (const char *)x->data + at * fc_dtype_size(x->dtype), x->stride_w, x->stride_c,
+                         end - first, p->c, to + first * size, 1, columns, room);
     }
     /* The view counts rows and columns of the whole output; the strip begins at the region's. */
     const uintptr_t before = (uintptr_t)((region->row + above) * call->strip_row_bytes + region->column * size);
@@ -44,6 +55,7 @@ typedef struct work {
     const fc_region *region;
     const char *filters; /* [channel][term] */
     char *sums;          /* [row][channel][column] */
+    char *room;          /* for a row of all channels, in or out, or a row of filters, in the arithmetic type */
     int64_t pitch;       /* elements from a channel's or one-channel row's sums to the next's */
 } work;
 
@@ -88,14 +100,20 @@ static void finish_rows(const work *k) {
     const fc_problem *p = &call->problem;
     const fc_region *region = k->region;
     const fc_tensor *y = &call->y;
-    const int64_t size = fc_dtype_size(y->dtype), row_size = k->pitch * p->f * size;
+    const int64_t size = fc_arithmetic(call->kernels, y->dtype)->size, row_size = k->pitch * p->f * size;
     for (int64_t r = 0; r < region->rows; r++) {
         char *const row = k->sums + r * row_size;
         fc_finish_planes(call, 0, row, p->f, region->columns, k->pitch);
         if (call->in_place) continue;
         const int64_t at = region->image * y->stride_n + (region->row + r) * y->stride_h + region->column * y->stride_w;
-        fc_copy_matrix(call->kernels, (int)size, row, 1, k->pitch, region->columns, p->f, (char *)y->data + at * size,
-                       y->stride_w, y->stride_c);
+        char *const to = (char *)y->data + at * fc_dtype_size(y->dtype);
+        if (!fc_is_half(y->dtype)) {
+            fc_copy_matrix(call->kernels, (int)size, row, 1, k->pitch, region->columns, p->f, to, y->stride_w,
+                           y->stride_c);
+            continue;
+        }
+        fc_copy_matrix(call->kernels, (int)size, row, 1, k->pitch, region->columns, p->f, k->room, p->f, 1);
+        fc_store_pixels(call->kernels, y->dtype, k->room, region->columns, p->f, to, y->stride_w, y->stride_c);
     }
 }
 
@@ -103,18 +121,21 @@ void fc_image_filter(const fc_forward *call, const fc_region *region, void *stri
     const fc_problem *p = &call->problem;
     const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
     const int64_t size = gemm->size, width = 2 * gemm->lanes;
-    for (int64_t i = 0; i < p->kh * p->c; i++) /* of taps, each channel's by themselves */
-        fc_copy_matrix(call->kernels, (int)size,
-                       (const char *)call->w.data + (i / p->c * call->w.h + i % p->c * call->w.depth) * size, call->w.w,
-                       call->w.column, p->kw, p->f, (char *)packed + (i / p->c * p->kw * p->c + i % p->c) * size, p->c,
-                       p->kh * p->kw * p->c);
-    const work k = {call, region, packed, sums, call->in_place ? p->ow : region->columns};
+    char *const room = (char *)strip + call->strip_bytes - call->room_bytes;
+    for (int64_t i = 0; i < p->kh * p->c; i++) { /* rows of taps, each channel's by themselves */
+        const int64_t from = i / p->c * call->w.h + i % p->c * call->w.depth;
+        copy_widened(call, (const char *)call->w.data + from * fc_dtype_size(call->x.dtype), call->w.w, call->w.column,
+                     p->kw, p->f, (char *)packed + (i / p->c * p->kw * p->c + i % p->c) * size, p->c,
+                     p->kh * p->kw * p->c, room);
+    }
+    const work k = {call, region, packed, sums, room, call->in_place ? p->ow : region->columns};
 
     /* The columns that are read in place: whole vectors, for what follows a row is not always memory. */
     const int64_t end = region->column + region->columns;
     int64_t first = p->pad_left > region->column ? p->pad_left : region->column;
     const int64_t last = fc_least(end, p->w - p->kw + p->pad_left + 1);
-    const int64_t direct = p->c == 1 && call->x.stride_w == 1 && last > first ? (last - first) / width * width : 0;
+    const int plain = p->c == 1 && call->x.stride_w == 1 && !fc_is_half(call->x.dtype);
+    const int64_t direct = plain && last > first ? (last - first) / width * width : 0;
     if (direct == 0) first = end;
     const int64_t pieces[2][2] = {{region->column, first}, {first + direct, end}};
     for (int i = 0; i < 2; i++) {
@@ -122,7 +143,7 @@ void fc_image_filter(const fc_forward *call, const fc_region *region, void *stri
         piece.column = pieces[i][0];
         piece.columns = pieces[i][1] - pieces[i][0];
         if (piece.columns <= 0) continue;
-        const fc_view view = p->c > 1 ? stage_planes(call, &piece, strip) : fc_stage_strip(call, &piece, strip);
+        const fc_view view = p->c > 1 ? stage_planes(call, &piece, strip, room) : fc_stage_strip(call, &piece, strip);
         filter_columns(&k, &view, piece.column, piece.columns);
     }
     if (direct) {

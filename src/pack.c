@@ -145,6 +145,10 @@ void fc_store_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *sums
                      void *to, int64_t stride_w, int64_t stride_c) {
     const int size = fc_dtype_size(dtype);
     if (channels == 1) stride_c = 1;
+    if (stride_c == 1 && stride_w == channels) { /* dense: one long pixel */
+        channels *= pixels;
+        pixels = 1;
+    }
     if (!fc_is_half(dtype)) {
         fc_copy_matrix(kernels, size, sums, channels, 1, pixels, channels, to, stride_w, stride_c);
         return;

@@ -51,7 +51,7 @@ static int writable_in_place(const fc_forward *call) {
     const fc_tensor *y = &call->y;
     const int dense = y->stride_w == p->f && (y->stride_h == p->ow * p->f || p->oh == 1) &&
                       (y->stride_n == p->oh * p->ow * p->f || p->n == 1) && (y->stride_c == 1 || p->f == 1);
-    if (call->lanes == FC_PIXELS) return p->f == 1 && dense;
+    if (call->lanes == FC_PIXELS) return p->f == 1 && dense && !fc_is_half(y->dtype);
     if (call->lanes == FC_TAPS) return 0;
     return !shared && !fc_is_half(y->dtype) && dense;
 }
@@ -67,7 +67,11 @@ static void measure_region(fc_forward *call, int64_t rows, int64_t columns, int6
     call->pixels = rows * columns;
     call->strip_row_bytes = call->strip_bytes = 0;
     if (!call->direct) fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
-    if (call->lanes == FC_PIXELS) call->strip_bytes += 2 * VECTOR; /* a row's last vectors reach past its end */
+    if (call->lanes == FC_PIXELS) {
+        const int64_t in = (columns + p->kw - 1) * p->c, out = (columns > p->kw ? columns : p->kw) * p->f;
+        call->room_bytes = fc_is_half(call->x.dtype) ? fc_aligned((in > out ? in : out) * size) : 0;
+        call->strip_bytes += 2 * VECTOR + call->room_bytes; /* a row's last vectors reach past its end */
+    }
     const int64_t few = fc_least(columns_padded, FEWEST_COLUMNS > panel ? FEWEST_COLUMNS : panel);
     const int64_t blocks = PACKED / (fc_block_terms(sum) * few * size);
     call->ranges = fc_ranges(sum, blocks ? blocks : 1);
