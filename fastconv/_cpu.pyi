@@ -19,10 +19,7 @@ def behaved(input: object, filters: object) -> bool: ...
 def call_key(
     direction: str,
     operands: tuple[np.ndarray | tuple[int, ...], ...],
-    strides: Any,
-    padding: Any,
-    data_format: Any,
-    dilations: Any,
+    spelled: tuple[Any, Any, Any, Any],
     options: tuple[Any, ...],
 ) -> tuple[Any, ...]: ...
 def erf(values: np.ndarray) -> np.ndarray: ...

@@ -24,10 +24,10 @@ def behaved(input, filters):
     return bool(cnp.PyArray_ISBEHAVED_RO(x) and cnp.PyArray_ISBEHAVED_RO(w))
 
 
-def call_key(str direction, tuple operands, strides, padding, data_format, dilations, options):
+def call_key(str direction, tuple operands, tuple spelled, options):
     """What a call's plan is remembered by; it hashes, unless the caller's arguments hold what does not.
 
-    `operands` are up to three arrays, all of one dtype, and shapes.
+    `operands` are up to three arrays, all of one dtype, and shapes; `spelled` is the geometry as the caller gave it.
     """
     cdef cnp.npy_intp numbers[3 * (1 + MOST_AXES)]  # of all arrays: the dtype and the shape
     cdef cnp.npy_intp *end = numbers
@@ -43,9 +43,10 @@ def call_key(str direction, tuple operands, strides, padding, data_format, dilat
             end += 1 + cnp.PyArray_NDIM(array)
         else:
             shape = operand if shape is None else (shape, operand)
+    strides, padding, data_format, dilations = spelled
     return (
         (<char *>numbers)[:(end - numbers) * sizeof(cnp.npy_intp)], shape,
-        direction, options, hashable(strides), hashable(padding), hashable(dilations), data_format,
+        direction, options, hashable(strides), hashable(padding), data_format, hashable(dilations),
     )
 
 
@@ -68,11 +69,13 @@ cdef class Launch:
     cdef object run
     cdef object count_threads
     cdef readonly int most_threads
+    cdef int number  # of the dtype
     cdef cnp.npy_intp sizes[4]
 
     def __init__(self, tuple result_shape, dtype, run, int most_threads, count_threads):
         self.result_shape = result_shape
         self.dtype = dtype
+        self.number = dtype.num
         self.run = run
         self.most_threads = most_threads
         self.count_threads = count_threads
@@ -88,7 +91,7 @@ cdef class Launch:
         elif self.run is None:
             out = numpy.empty(self.result_shape, self.dtype)
         else:
-            out = fresh(4, self.sizes, cnp.PyArray_TYPE(a))
+            out = fresh(4, self.sizes, self.number)
         if self.run is None:
             self.run_otherwise(a, b, out, extras)
         else:

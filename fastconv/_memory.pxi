@@ -64,7 +64,7 @@ cdef extern from *:
     object fc_handler_of_lines()
 
 cdef enum:
-    WORTH_A_LINE = 1 << 13  # bytes of a result, below which changing the allocator costs more than it saves
+    WORTH_A_LINE = 1 << 11  # elements of a result, below which changing the allocator costs more than it saves
 
 cdef object numpys_handler = fc_numpys_handler()
 cdef object handler_of_lines = fc_handler_of_lines()
@@ -72,11 +72,11 @@ cdef object handler_of_lines = fc_handler_of_lines()
 
 cdef cnp.ndarray fresh(int axes, cnp.npy_intp *sizes, int number):
     """A new array, not initialized; where the caller has set an allocator of their own, from that."""
-    cdef int64_t bytes_ = 4
+    cdef int64_t elements = 1
     cdef int axis
     for axis in range(axes):
-        bytes_ *= sizes[axis]
-    if bytes_ < WORTH_A_LINE:
+        elements *= sizes[axis]
+    if elements < WORTH_A_LINE:
         return cnp.PyArray_EMPTY(axes, sizes, number, False)
     callers = cnp.PyDataMem_SetHandler(handler_of_lines)
     if callers is not numpys_handler:

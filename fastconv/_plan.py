@@ -312,16 +312,20 @@ def plan(
     gradient.
     """
     options = current.get()
-    key = _cpu.call_key(direction, operands, strides, padding, data_format, dilations, options)
+    spelled = strides, padding, data_format, dilations
+    key = _cpu.call_key(direction, operands, spelled, options)
+    hashes = True
     try:
         found = _plans.get(key)
     except TypeError:  # arrays, and lists within tuples, do not hash; what they mean does
-        key, found = (), None
+        found, hashes = None, False
     if found is not None:
         return found
     dtype = next(operand.dtype for operand in operands if isinstance(operand, np.ndarray))
     shapes = tuple([operand.shape if isinstance(operand, np.ndarray) else operand for operand in operands])
-    meant = geometry(strides, padding, data_format, dilations)
+    # Once more: an array may have changed its shape while the caller's objects were hashed.
+    key = _cpu.call_key(direction, operands, spelled, options)
+    meant = geometry(*spelled)
     what = (direction, shapes, dtype, options.precision, options.implementation, meant)
     found = _plans.get(what)
     if found is None:
@@ -329,7 +333,7 @@ def plan(
     if len(_plans) >= _MOST_PLANS:
         _plans.clear()
     _plans[what] = found
-    if key:
+    if hashes:
         _plans[key] = found
     return found
 

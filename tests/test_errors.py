@@ -107,6 +107,7 @@ def test_an_array_that_changes_its_shape_meanwhile_is_refused():
 
     with pytest.raises(ValueError, match="input: "):
         nn.conv2d(x, W, Changes(1), "SAME")
+    assert nn.conv2d(np.ones((1, 5, 5, 4), np.float32), W, 1, "SAME").shape == (1, 5, 5, 4)
 
 
 def test_sizes_that_overflow_are_an_error_before_any_allocation():

@@ -85,11 +85,11 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
         if (p->oh < 1 || p->ow < 1) return 0;
     }
     call.sum = any_sum(p);
-    const int dense = p->stride_w == 1 && p->dilation_w == 1 && !fc_is_half(dtype) && !winograd;
+    const int dense = p->stride_w == 1 && p->dilation_w == 1 && !winograd;
     const int square = p->stride_h == 1 && p->dilation_h == 1;
     if (dense && (p->c == 1 || (p->c < 6 && p->groups == 1 && square)) && p->f < 16 && call.sum.folded && between(0, 3))
         call.lanes = FC_PIXELS;
-    if (call.lanes != FC_PIXELS && dense && p->groups == 1 && p->f < 12 && p->stride_h == 1 && p->dilation_h == 1 &&
+    if (call.lanes != FC_PIXELS && dense && !fc_is_half(dtype) && p->groups == 1 && p->f < 12 && square &&
         between(0, 3)) {
         call.lanes = FC_TAPS;
         call.sum = (fc_sum){0, 1, p->c, 1, between(1, p->c)};
