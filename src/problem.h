@@ -29,11 +29,10 @@ typedef struct fc_sum {
 } fc_sum;
 
 /* Winograd's minimal filtering of 3x3 taps: tiles of `rows` x `columns` outputs, each 2 or 4, from the corner of each
- * image. Products are summed over the channels in parts of blocks: each block from +0 channel by channel; the blocks of
- * a part in order, from +0; the parts in order. */
+ * image. Products are summed over the channels in blocks: each from +0 channel by channel; the blocks in order. */
 typedef struct fc_winograd {
     int64_t rows, columns;
-    int64_t block, part; /* channels */
+    int64_t block; /* channels; a multiple of 16 */
 } fc_winograd;
 
 typedef enum fc_dtype { FC_F32, FC_F64, FC_I32, FC_F16, FC_BF16 } fc_dtype;

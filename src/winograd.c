@@ -1,10 +1,10 @@
 /* Winograd's minimal filtering: transformed tiles times transformed filters, cell by cell, in place of 3x3 taps.
  *
  * A tile of m x m outputs takes (m + 2) x (m + 2) products for each pair of channels in place of 9 m x m. A task
- * transforms a range of tiles; then, for each panel of output channels, it multiplies each cell of all those tiles with
- * the cell's filters, and transforms the products back. Outputs that this does not serve are replaced by direct sums:
- * those that come out non-finite, and, as every output of a tile 4 high or wide rounds with all of its cells, the tiles
- * whose values are too uneven. */
+ * transforms a range of tiles; then, for a bundle of panels of output channels, it multiplies, cell by cell, all those
+ * tiles with the cell's filters, and transforms the products back. Outputs that this does not serve are replaced by
+ * direct sums: those that come out non-finite, and, as every output of a tile 4 high or wide rounds with all of its
+ * cells, the tiles whose values are too uneven. */
 #include "winograd.h"
 #include "epilogue.h"
 #include "float_mode.h"
@@ -20,12 +20,18 @@ enum {
                          of a tile do not share a set of the first cache */
     CHUNK = 16,       /* channels of filters that are laid out for their transform at a time */
 
-    /* Filters are transformed once for all tasks, or by each task as it needs them, panel by panel and part by part, in
-     * the second cache: that pays where a thread has all tiles. A transform costs the products of about 3 tiles. */
+    /* Filters are transformed once for all tasks, or by each task as it needs them, a bundle of panels and a part of
+     * the channels at a time, in the second cache: that pays where a thread has all tiles. A transform costs the
+     * products of about 3 tiles; it reads rows of a bundle's columns, and of shorter rows than BUNDLE has columns most
+     * of what memory delivers would be other panels'. */
     TILES_AT_ONCE = 64,
-    FEWEST_TILES = 28, /* that make up for reading a panel of filters from the third cache */
-    CACHED = 1 << 19,  /* bytes of transformed tiles and products, of more tiles than those */
-    MOST = 1 << 23,    /* bytes of transformed tiles */
+    BUNDLE = 64,       /* columns, */
+    PART = 32,         /* channels */
+    HELD = 9 << 15,    /* bytes of a bundle's transformed filters and products: of a second cache of 512 KB */
+    FEWEST_TILES = 28, /* that make up for reading the filters from the third cache */
+    CACHED = 3 << 17,  /* bytes of transformed tiles and products, of more tiles than those; */
+    MOST_TILES = 64,   /* of tiles that do not fit there */
+    MOST = 1 << 23,    /* bytes of transformed tiles and products */
 
     TINY = 27, /* the exponent of 2^-100 */
     UNEVEN = 8 /* binary orders of magnitude between a window's largest value and the tile's: the error of the tile's
@@ -36,7 +42,8 @@ enum {
 typedef struct grid {
     int64_t m_rows, m_columns, rows, columns, cells; /* outputs and cells of a tile */
     int64_t high, wide, tiles;                       /* tiles of an image, and of all */
-    int64_t pitch, plane;                            /* of transformed tiles */
+    int64_t pitch;                                   /* of pixels of all channels */
+    int64_t plane, block;                            /* of transformed tiles */
     int64_t products_plane;
     int rung; /* index of the transforms */
 } grid;
@@ -52,14 +59,18 @@ static grid grid_of(const fc_forward *call) {
     g.wide = fc_parts(p->ow, m_columns);
     g.tiles = p->n * g.high * g.wide;
     g.pitch = odd_lines(p->c);
-    g.plane = odd_lines(call->pixels * g.pitch);
-    g.products_plane = odd_lines(call->pixels * fc_panel_width(call));
+    g.plane = odd_lines(call->pixels * call->winograd.block);
+    g.block = g.cells * g.plane;
+    g.products_plane = odd_lines(call->pixels * call->columns_at_once);
     g.rung = 2 * (m_rows == 4) + (m_columns == 4);
     return g;
 }
 
-/* Transformed filters: [panel][cell][channel][column], of some channels, with a line between cells. */
-static int64_t filter_plane(const fc_forward *call, int64_t channels) { return channels * fc_panel_width(call) + LINE; }
+/* Transformed filters, [cell][panel][channel][column] of some panels and channels: from cell to cell, with a line
+ * between them. */
+static int64_t filter_plane(int64_t columns, int64_t channels) { return columns * channels + LINE; }
+
+static int64_t all_columns(const fc_forward *call) { return fc_panels(call) * fc_panel_width(call); }
 
 static int in_place(const fc_forward *call) { return call->y.stride_c == 1 && !fc_is_half(call->y.dtype); }
 
@@ -69,7 +80,7 @@ typedef struct layout {
 } layout;
 
 static layout layout_of(const fc_forward *call, const grid *g) {
-    const int64_t part = fc_least(call->winograd.part, call->problem.c), size = sizeof(float);
+    const int64_t size = sizeof(float);
     const int64_t tile = g->m_rows * g->m_columns * fc_panel_width(call) * size;
     const int64_t segment = g->rows * (fc_least(call->pixels, g->wide) * g->m_columns + TAPS - 1);
     fc_forward direct = *call;
@@ -77,9 +88,10 @@ static layout layout_of(const fc_forward *call, const grid *g) {
     layout l = {.zeros = FC_HEADER};
     l.uneven = l.zeros + g->pitch * size;
     l.tiles = l.uneven + fc_aligned(call->pixels);
-    l.products = l.tiles + g->cells * g->plane * size;
+    l.products = l.tiles + fc_parts(call->problem.c, call->winograd.block) * g->block * size;
     l.filters = l.products + g->cells * g->products_plane * size;
-    l.outputs = l.filters + (call->packed || call->pack_tasks ? 0 : g->cells * filter_plane(call, part) * size);
+    const int64_t filters = g->cells * filter_plane(call->columns_at_once, call->ranges.chunk) * size;
+    l.outputs = l.filters + (call->packed || call->pack_tasks ? 0 : filters);
     l.strict = l.outputs + tile;
     l.patch = l.strict + tile;
     l.peaks = l.patch + (call->direct ? 0 : segment * g->pitch * size);
@@ -88,49 +100,64 @@ static layout layout_of(const fc_forward *call, const grid *g) {
     return l;
 }
 
+/* How many panels are a bundle, and how many channels a part: their transformed filters, and the products of all tiles
+ * with them, stay in the second cache, while the tiles pass through it. */
+static int64_t choose_bundle(fc_forward *call, const grid *g) {
+    const int64_t width = fc_panel_width(call), bytes = g->cells * width * (int64_t)sizeof(float);
+    const int64_t block = call->winograd.block, fit = HELD / (bytes * (block + g->tiles));
+    const int64_t bundle = fit < 1 ? 1 : fc_least(fit, BUNDLE > width ? BUNDLE / width : 1);
+    const int64_t blocks = (HELD / (bytes * bundle) - g->tiles) / block;
+    call->ranges.chunk = fc_least(call->problem.c, (blocks < 1 ? 1 : blocks) * block);
+    return bundle;
+}
+
 void fc_winograd_split(fc_forward *call, int threads) {
     call->direct = fc_windows_in_place(call);
     call->pixels = 1;
     grid g = grid_of(call);
     const int64_t panels = fc_panels(call), cell_bytes = g.cells * (int64_t)sizeof(float);
+    const int64_t width = fc_panel_width(call), rows = call->kernels->f32.rows;
     const int together = g.tiles <= TILES_AT_ONCE && g.tiles * g.pitch * cell_bytes <= MOST;
     if (together && panels >= threads && !call->packed) {
+        const int64_t bundle = fc_least(choose_bundle(call, &g), panels / threads);
         call->row_tasks = 1;
-        call->channel_tasks = fc_least(panels, FC_TASKS * threads);
+        call->channel_tasks = fc_least(fc_parts(panels, bundle), FC_TASKS * threads);
+        call->columns_at_once = bundle * width;
     } else {
+        const int64_t tile_bytes = (g.pitch + all_columns(call)) * cell_bytes, fit = CACHED / tile_bytes;
+        const int64_t most = fc_least(MOST / tile_bytes, MOST_TILES);
+        const int64_t each = fit >= FEWEST_TILES ? fit : most > FEWEST_TILES ? most : FEWEST_TILES;
         call->pack_tasks = call->packed ? 0 : fc_transform_tasks(call);
-        const int64_t cached = CACHED / ((g.pitch + fc_panel_width(call)) * cell_bytes);
-        const int64_t most = MOST > g.pitch * cell_bytes ? MOST / (g.pitch * cell_bytes) : 1;
-        const int64_t rows = call->kernels->winograd.rows, few = fc_parts(FEWEST_TILES, rows) * rows;
-        const int64_t each = fc_least(most, cached / rows * rows > few ? cached / rows * rows : few);
         call->row_tasks = fc_parts(g.tiles, each);
         if (call->row_tasks > 1 || panels < threads) call->row_tasks = fc_parts(call->row_tasks, threads) * threads;
-        call->row_tasks = fc_least(call->row_tasks, g.tiles);
+        call->row_tasks = fc_least(call->row_tasks, fc_parts(g.tiles, rows));
         /* Tasks of one range of tiles that run at the same time each transform it. */
         const int scarce = threads > 1 && call->row_tasks < 2 * threads;
         call->channel_tasks = scarce ? fc_least(panels, fc_parts(FC_TASKS * threads, call->row_tasks)) : 1;
+        call->columns_at_once = fc_parts(panels, call->channel_tasks) * width;
     }
-    call->pixels = fc_parts(g.tiles, call->row_tasks);
+    call->pixels = fc_parts(fc_parts(g.tiles, rows), call->row_tasks) * rows;
     call->tasks = call->row_tasks * call->channel_tasks;
     call->in_place = in_place(call);
     g = grid_of(call);
     call->scratch_bytes = layout_of(call, &g).size;
 }
 
-/* Transforms the filters of some channels and of one panel's columns. */
+/* Transformed filters of some panels and channels: where they are, and how far it is from panel to panel and from cell
+ * to cell. */
+typedef struct bank {
+    float *u;
+    int64_t panel, plane;
+} bank;
+
+/* Transforms the filters of some channels, `first` and the next, of one panel. */
 static void transform_panel(const fc_forward *call, const grid *g, int64_t panel, int64_t first, int64_t channels,
-                            float *to, int64_t plane) {
+                            int vectors, float *to, int64_t plane) {
     const fc_filters *w = &call->w;
-    const int64_t width = fc_panel_width(call), size = fc_dtype_size(call->x.dtype), f = panel * width;
-    const int lanes = call->kernels->f32.lanes, columns = (int)fc_least(width, call->problem.f - f);
-    const int vectors = columns > lanes ? 2 : 1;
-    const int readable = w->column == 1 && columns == vectors * lanes && !fc_is_half(call->x.dtype);
-    fc_winograd_filter_fn *const transform = call->kernels->winograd.filter[g->rung];
+    const int64_t size = fc_dtype_size(call->x.dtype), f = panel * fc_panel_width(call);
+    const int lanes = call->kernels->f32.lanes;
+    const int64_t columns = fc_least(vectors * lanes, call->problem.f - f);
     const char *from = (const char *)w->data + (first * w->depth + f * w->column) * size;
-    if (readable) {
-        transform(&(fc_taps){from, w->depth, w->h, w->w}, channels, vectors, to, plane);
-        return;
-    }
     float dense[TAPS * TAPS * CHUNK * 2 * LINE]; /* [tap][channel][column] */
     const int64_t tap = CHUNK * vectors * lanes;
     for (int64_t c = 0; c < channels; c += CHUNK, from += CHUNK * w->depth * size, to += tap) {
@@ -138,28 +165,58 @@ static void transform_panel(const fc_forward *call, const grid *g, int64_t panel
         for (int i = 0; i < TAPS * TAPS; i++)
             fc_pack_panels(call->kernels, call->x.dtype, from + (i / TAPS * w->h + i % TAPS * w->w) * size, w->depth,
                            w->column, count, columns, vectors * lanes, dense + i * tap, 0);
-        transform(&(fc_taps){dense, vectors * lanes, TAPS * tap, tap}, count, vectors, to, plane);
+        call->kernels->winograd.filter[g->rung](&(fc_taps){dense, vectors * lanes, TAPS * tap, tap}, count, vectors, to,
+                                                0, plane);
+    }
+}
+
+/* Transforms the filters of some channels, `first` and the next, of some panels; `at` of the bank's channels is the
+ * first to be written. */
+static void transform_panels(const fc_forward *call, const grid *g, int64_t panel, int64_t panels, int64_t first,
+                             int64_t channels, const bank *to, int64_t at) {
+    const fc_filters *w = &call->w;
+    const int lanes = call->kernels->f32.lanes;
+    const int64_t width = fc_panel_width(call), columns = fc_least(panels * width, call->problem.f - panel * width);
+    const int readable = w->column == 1 && !fc_is_half(call->x.dtype);
+    const int64_t whole = readable ? columns / width : 0;
+    if (whole) {
+        const float *from = (const float *)w->data + first * w->depth + panel * width;
+        call->kernels->winograd.filter[g->rung](&(fc_taps){from, w->depth, w->h, w->w}, channels, (int)(2 * whole),
+                                                to->u + at * width, to->panel, to->plane);
+    }
+    for (int64_t i = whole; i * width < columns; i++) {
+        const int vectors = columns - i * width > lanes ? 2 : 1;
+        transform_panel(call, g, panel + i, first, channels, vectors, to->u + i * to->panel + at * vectors * lanes,
+                        to->plane);
     }
 }
 
 int64_t fc_transformed_size(const fc_forward *call) {
     const grid g = grid_of(call);
-    return fc_panels(call) * g.cells * filter_plane(call, call->problem.c) * (int64_t)sizeof(float);
+    return g.cells * filter_plane(all_columns(call), call->problem.c) * (int64_t)sizeof(float);
 }
 
-/* A part of the channels for a panel. */
+static int64_t bundles_to_transform(const fc_forward *call) { return fc_parts(all_columns(call), BUNDLE); }
+
+/* A bundle of panels and a part of the channels. */
 int64_t fc_transform_tasks(const fc_forward *call) {
-    return fc_panels(call) * fc_parts(call->problem.c, call->winograd.part);
+    return bundles_to_transform(call) * fc_parts(call->problem.c, PART);
+}
+
+/* All filters, from this panel on. */
+static bank packed_bank(const fc_forward *call, const void *packed, int64_t panel) {
+    const int64_t step = call->problem.c * fc_panel_width(call);
+    return (bank){(float *)packed + panel * step, step, filter_plane(all_columns(call), call->problem.c)};
 }
 
 void fc_transform_filters(const fc_forward *call, int64_t task, void *transformed) {
     const fc_float_mode callers = fc_float_mode_enter();
     const grid g = grid_of(call);
-    const int64_t parts = fc_parts(call->problem.c, call->winograd.part), plane = filter_plane(call, call->problem.c);
-    const int64_t panel = task / parts, first = task % parts * call->winograd.part, width = fc_panel_width(call);
-    const int64_t used = call->problem.f - panel * width > call->kernels->f32.lanes ? width : width / 2;
-    transform_panel(call, &g, panel, first, fc_least(call->winograd.part, call->problem.c - first),
-                    (float *)transformed + panel * g.cells * plane + first * used, plane);
+    const int64_t bundles = bundles_to_transform(call), panels = fc_panels(call);
+    const int64_t panel = panels * (task % bundles) / bundles, end = panels * (task % bundles + 1) / bundles;
+    const int64_t first = task / bundles * PART;
+    const bank to = packed_bank(call, transformed, panel);
+    transform_panels(call, &g, panel, end - panel, first, fc_least(PART, call->problem.c - first), &to, first);
     fc_float_mode_leave(callers);
 }
 
@@ -183,6 +240,24 @@ static place place_of(const work *k, int64_t tile) {
     const fc_problem *p = &k->call->problem;
     const int64_t y = tile / g->wide % g->high * g->m_rows, x = tile % g->wide * g->m_columns;
     return (place){tile / g->wide / g->high, y, x, fc_least(g->m_rows, p->oh - y), fc_least(g->m_columns, p->ow - x)};
+}
+
+/* To the next tile. */
+static place next_place(const work *k, place at) {
+    const grid *g = &k->g;
+    const fc_problem *p = &k->call->problem;
+    at.x += g->m_columns;
+    if (at.x >= p->ow) {
+        at.x = 0;
+        at.y += g->m_rows;
+    }
+    if (at.y >= p->oh) {
+        at.y = 0;
+        at.image++;
+    }
+    at.rows = fc_least(g->m_rows, p->oh - at.y);
+    at.columns = fc_least(g->m_columns, p->ow - at.x);
+    return at;
 }
 
 /* Whether some output's window holds only values that are small beside the tile's largest, or that is not finite, or so
@@ -260,8 +335,9 @@ static void spread_row(const work *k, int64_t tile, int64_t count) {
                 cells[i * g->columns + j] =
                     inside ? (const void *)(origin + (uintptr_t)(i * row + (first + j) * column)) : zeros;
             }
-        call->kernels->winograd.input[g->rung](cells, p->c, (float *)(k->scratch + k->at.tiles) + done * g->pitch,
-                                               g->plane);
+        const int64_t block = call->winograd.block;
+        call->kernels->winograd.input[g->rung](cells, p->c, block,
+                                               (float *)(k->scratch + k->at.tiles) + done * block, g->block, g->plane);
         const place at = place_of(k, tile + t);
         k->scratch[k->at.uneven + done] = weighed && is_uneven(g, &at, peaks + first, wide);
     }
@@ -289,22 +365,31 @@ static void replace(const work *k, const place *at, int64_t channel, int64_t col
         }
 }
 
-/* Transforms a panel's products back, and stores them. */
-static void gather(const work *k, int64_t panel) {
+static char *place_in(const fc_tensor *y, const place *at, int64_t channel) {
+    const int64_t pixel = at->image * y->stride_n + at->y * y->stride_h + at->x * y->stride_w;
+    return (char *)y->data + (pixel + channel * y->stride_c) * fc_dtype_size(y->dtype);
+}
+
+/* Transforms the products of a panel, the bundle's `index`th, back, and stores them. */
+static void gather(const work *k, int64_t panel, int64_t index) {
     const fc_forward *call = k->call;
     const fc_tensor *y = &call->y;
     const grid *g = &k->g;
     const int64_t width = fc_panel_width(call), channel = panel * width, size = fc_dtype_size(y->dtype);
     const int64_t columns = fc_least(width, call->problem.f - channel);
     const int64_t pitch = columns > call->kernels->f32.lanes ? width : width / 2;
-    const float *products = (const float *)(k->scratch + k->at.products);
+    const float *products = (const float *)(k->scratch + k->at.products) + index * call->pixels * width;
     float *const outputs = (float *)(k->scratch + k->at.outputs);
     fc_winograd_output_fn *const transform = call->kernels->winograd.output[g->rung];
-    for (int64_t tile = k->first; tile < k->end; tile++, products += pitch) {
-        const place at = place_of(k, tile);
+    place at = place_of(k, k->first), next;
+    char *to = place_in(y, &at, channel), *soon;
+    for (int64_t tile = k->first; tile < k->end; tile++, products += pitch, at = next, to = soon) {
         const int uneven = k->scratch[k->at.uneven + tile - k->first];
-        char *to = (char *)y->data +
-                   (at.image * y->stride_n + at.y * y->stride_h + at.x * y->stride_w + channel * y->stride_c) * size;
+        next = next_place(k, at);
+        soon = place_in(y, &next, channel);
+        for (int64_t i = 0; i < next.rows && call->in_place && tile + 1 < k->end; i++)
+            for (int64_t j = 0; j < next.columns; j++)
+                __builtin_prefetch(soon + (i * y->stride_h + j * y->stride_w) * size, 1);
         if (call->in_place && at.rows == g->m_rows && at.columns == g->m_columns && !uneven &&
             transform(products, g->products_plane, (int)columns, to, y->stride_h, y->stride_w)) {
             for (int64_t i = 0; i < at.rows; i++)
@@ -321,47 +406,90 @@ static void gather(const work *k, int64_t panel) {
     }
 }
 
+/* Some panels of output channels, and some input channels. */
+typedef struct share {
+    int64_t panel, panels, first, channels;
+} share;
+
 /* Filters that will be transformed next, prefetched meanwhile: no hardware prefetcher sees their short, distant rows
- * coming. Each call of the products asks for a line of every channel of one tap. */
+ * coming. Each group of tiles asks for a line of every channel of one tap. */
 typedef struct prefetch {
-    const char *first; /* null: nothing */
-    int64_t asked;
+    const char *first;
+    int64_t lines, asked; /* of a tap, and of all taps */
 } prefetch;
+
+static const prefetch nothing = {NULL, 1, TAPS * TAPS};
+
+static prefetch prefetch_of(const fc_forward *call, const share *next) {
+    if (!next->panels || call->w.column != 1 || fc_is_half(call->x.dtype)) return nothing;
+    const int64_t width = fc_panel_width(call), column = next->panel * width;
+    const int64_t columns = fc_least(next->panels * width, call->problem.f - column);
+    const float *first = (const float *)call->w.data + next->first * call->w.depth + column;
+    return (prefetch){(const char *)first, columns / LINE + 1, 0};
+}
 
 static void aim(const work *k, prefetch *soon, fc_products *p) {
     const fc_filters *w = &k->call->w;
-    const int64_t lines = fc_panel_width(k->call) / LINE + 1, tap = soon->asked / lines, line = soon->asked % lines;
-    p->ahead = NULL;
-    if (!soon->first || tap >= TAPS * TAPS) return;
+    const int64_t tap = soon->asked / soon->lines, line = soon->asked % soon->lines;
+    p->ahead_lines = 0;
+    if (tap >= TAPS * TAPS) return;
     p->ahead = soon->first + (tap / TAPS * w->h + tap % TAPS * w->w + line * LINE) * (int64_t)sizeof(float);
-    p->ahead_step = w->depth * (int64_t)sizeof(float);
-    soon->asked++;
+    p->ahead_lines = fc_least(p->panels * p->groups, soon->lines - line);
+    soon->asked += p->ahead_lines;
 }
 
-/* The products of all tiles with a panel of filters, of some channels; `next`: the filters that come then, if known. */
-static void multiply(const work *k, int64_t columns, int64_t first, int64_t channels, const float *filters,
-                     int64_t plane, const char *next) {
+/* The products of all tiles with a share of the filters. */
+static void multiply(const work *k, const share *of, const bank *filters, prefetch soon) {
     const fc_forward *call = k->call;
     const grid *g = &k->g;
-    const fc_winograd_kernels *kernels = &call->kernels->winograd;
-    const int64_t tiles = k->end - k->first, groups = fc_parts(tiles, kernels->rows);
-    const int lanes = call->kernels->f32.lanes, vectors = columns > lanes ? 2 : 1;
-    fc_products_fn *const *products = vectors == 2 ? kernels->products2 : kernels->products1;
-    fc_products p = {.pitch = g->pitch,
-                     .channels = channels,
-                     .block = call->winograd.block,
-                     .part = call->winograd.part,
-                     .accumulate = first > 0};
-    prefetch soon = {next, 0};
+    const int lanes = call->kernels->f32.lanes;
+    const int64_t tiles = k->end - k->first, groups = fc_parts(tiles, call->kernels->f32.rows);
+    const int64_t rows = tiles / groups, longer = tiles % groups; /* so many groups have a tile more */
+    const int64_t width = fc_panel_width(call), left = call->problem.f - of->panel * width;
+    const int64_t narrow = left - (of->panels - 1) * width <= lanes; /* the last panel: one vector */
+    const int64_t block = call->winograd.block;
+    fc_products p = {.v_block = g->block,
+                     .u_panel = filters->panel,
+                     .channels = of->channels,
+                     .block = block,
+                     .m_panel = call->pixels * width,
+                     .accumulate = of->first > 0,
+                     .ahead_step = call->w.depth * (int64_t)sizeof(float)};
     for (int64_t cell = 0; cell < g->cells; cell++) {
-        p.u = filters + cell * plane;
-        for (int64_t group = 0; group < groups; group++) {
-            const int64_t tile = tiles * group / groups, end = tiles * (group + 1) / groups;
-            p.v = (const float *)(k->scratch + k->at.tiles) + cell * g->plane + tile * g->pitch + first;
-            p.m = (float *)(k->scratch + k->at.products) + cell * g->products_plane + tile * vectors * lanes;
-            aim(k, &soon, &p);
-            products[end - tile - 1](&p);
+        const float *v = (const float *)(k->scratch + k->at.tiles) + of->first / block * g->block + cell * g->plane;
+        float *const m = (float *)(k->scratch + k->at.products) + cell * g->products_plane;
+        const float *u = filters->u + cell * filters->plane;
+        for (int64_t i = 0; i < of->panels; i += p.panels) {
+            const int vectors = narrow && i + 1 == of->panels ? 1 : 2;
+            p.panels = vectors == 1 ? 1 : of->panels - narrow;
+            p.u = u + i * filters->panel;
+            for (int64_t group = 0, tile = 0; group < groups; group += p.groups) {
+                const int64_t count = rows + (group < longer); /* tiles of each of these groups */
+                p.groups = (group < longer ? longer : groups) - group;
+                p.v = v + tile * block;
+                p.m = m + i * p.m_panel + tile * vectors * lanes;
+                tile += p.groups * count;
+                aim(k, &soon, &p);
+                const fc_winograd_kernels *kernels = &call->kernels->winograd;
+                (vectors == 2 ? kernels->products2 : kernels->products1)[count - 1](&p);
+            }
         }
+    }
+}
+
+/* The products of all tiles with a bundle of panels, whose filters are transformed part by part; then with the `next`,
+ * of as many panels as there are. */
+static void transform_and_multiply(const work *k, share bundle, int64_t next) {
+    const fc_forward *call = k->call;
+    const int64_t c = call->problem.c, part = call->ranges.chunk, step = part * fc_panel_width(call);
+    const bank filters = {(float *)(k->scratch + k->at.filters), step, filter_plane(call->columns_at_once, part)};
+    for (; bundle.first < c; bundle.first += part) {
+        bundle.channels = fc_least(part, c - bundle.first);
+        transform_panels(call, &k->g, bundle.panel, bundle.panels, bundle.first, bundle.channels, &filters, 0);
+        share soon = bundle;
+        soon.first += part;
+        if (soon.first >= c) soon = (share){.panel = bundle.panel + bundle.panels, .panels = next};
+        multiply(k, &bundle, &filters, prefetch_of(call, &soon));
     }
 }
 
@@ -371,8 +499,9 @@ void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
     work k = {.call = call, .g = grid_of(call), .scratch = scratch};
     const grid *g = &k.g;
     k.at = layout_of(call, g);
-    k.first = g->tiles * range / call->row_tasks;
-    k.end = g->tiles * (range + 1) / call->row_tasks;
+    const int64_t rows = call->kernels->f32.rows, groups = fc_parts(g->tiles, rows); /* whole ones but the last */
+    k.first = groups * range / call->row_tasks * rows;
+    k.end = fc_least(groups * (range + 1) / call->row_tasks * rows, g->tiles);
     fc_held *const held = scratch;
     if (held->call != call || held->index != range) {
         memset(k.scratch + k.at.zeros, 0, (size_t)g->pitch * sizeof(float));
@@ -382,27 +511,18 @@ void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
         }
         *held = (fc_held){call, range};
     }
-    const int64_t panels = fc_panels(call), width = fc_panel_width(call), c = call->problem.c;
-    const int64_t part = call->winograd.part, end = panels * (channel_task + 1) / call->channel_tasks;
-    for (int64_t panel = panels * channel_task / call->channel_tasks; panel < end; panel++) {
-        const int64_t columns = fc_least(width, call->problem.f - panel * width);
+    const int64_t panels = fc_panels(call), end = panels * (channel_task + 1) / call->channel_tasks;
+    const int64_t most = call->columns_at_once / fc_panel_width(call);
+    for (int64_t panel = panels * channel_task / call->channel_tasks, count; panel < end; panel += count) {
+        count = fc_least(most, end - panel);
+        const share bundle = {.panel = panel, .panels = count, .channels = call->problem.c};
         if (call->packed) {
-            const int64_t plane = filter_plane(call, c);
-            multiply(&k, columns, 0, c, (const float *)call->packed + panel * g->cells * plane, plane, NULL);
+            const bank filters = packed_bank(call, call->packed, panel);
+            multiply(&k, &bundle, &filters, nothing);
         } else {
-            float *const filters = (float *)(k.scratch + k.at.filters);
-            const int64_t plane = filter_plane(call, fc_least(part, c));
-            for (int64_t first = 0; first < c; first += part) {
-                const int64_t channels = fc_least(part, c - first);
-                transform_panel(call, g, panel, first, channels, filters, plane);
-                const int more = first + part < c;
-                const int64_t soon = (more ? first + part : 0) * call->w.depth + (panel + !more) * width;
-                const int known = call->w.column == 1 && !fc_is_half(call->x.dtype) && (more || panel + 1 < end);
-                multiply(&k, columns, first, channels, filters, plane,
-                         known ? (const char *)call->w.data + soon * (int64_t)sizeof(float) : NULL);
-            }
+            transform_and_multiply(&k, bundle, fc_least(most, end - panel - count));
         }
-        gather(&k, panel);
+        for (int64_t i = 0; i < count; i++) gather(&k, panel + i, i);
     }
     fc_float_mode_leave(callers);
 }

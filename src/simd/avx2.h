@@ -7,11 +7,6 @@
 #define FC_DEPTHWISE_OUTPUTS 4 /* sums, with 9 filter taps and 1 input in registers */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6)
 
-/* Winograd's products: 6 x 2 sums of a block, 2 filter vectors and 1 input take 15 registers; those of a part are
- * spilled. */
-#define FC_PRODUCT_ROWS 6
-#define FC_EACH_PRODUCT_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6)
-
 static inline __m256i fc_first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));
 }

@@ -7,10 +7,6 @@
 #define FC_DEPTHWISE_OUTPUTS 4 /* sums, with 9 filter taps and 1 input in registers */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12) X(13) X(14)
 
-/* Winograd's products: 7 x 2 sums of a block and as many of a part, 2 filter vectors and 1 input take 31 registers. */
-#define FC_PRODUCT_ROWS 7
-#define FC_EACH_PRODUCT_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
-
 static inline __mmask16 fc_first(int n) { return (__mmask16)((1u << n) - 1); }
 
 typedef __m512 f32_vec;

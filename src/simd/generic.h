@@ -8,10 +8,6 @@
 #define FC_DEPTHWISE_OUTPUTS 2 /* sums at a time */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4)
 
-/* Winograd's products: the sums of a part are spilled. */
-#define FC_PRODUCT_ROWS 4
-#define FC_EACH_PRODUCT_ROW(X) X(1) X(2) X(3) X(4)
-
 #ifndef __clang__
 #pragma GCC diagnostic ignored "-Wpsabi" /* no vector leaves this file: every function is inlined */
 #endif

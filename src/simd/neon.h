@@ -7,10 +7,6 @@
 #define FC_DEPTHWISE_OUTPUTS 4 /* sums, with 9 filter taps and 1 input in registers */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
 
-/* Winograd's products: 7 x 2 sums of a block and as many of a part, 2 filter vectors and 1 input take 31 registers. */
-#define FC_PRODUCT_ROWS 7
-#define FC_EACH_PRODUCT_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7)
-
 typedef float32x4_t f32_vec;
 static inline f32_vec f32_zero(void) { return vdupq_n_f32(0); }
 static inline f32_vec f32_load(const float *p) { return vld1q_f32(p); }
