@@ -20,7 +20,7 @@ cdef extern from "problem.h" nogil:
 
     ctypedef struct fc_winograd:
         int64_t rows, columns
-        int64_t block
+        int64_t block, halves
 
     ctypedef enum fc_dtype:
         FC_F32, FC_F64, FC_I32, FC_F16, FC_BF16

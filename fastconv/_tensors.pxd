@@ -34,7 +34,7 @@ cdef inline fc_sum sum_of(values):
 
 cdef inline fc_winograd winograd_of(values):
     cdef fc_winograd winograd
-    (winograd.rows, winograd.columns, winograd.block) = values or (0, 0, 0)
+    (winograd.rows, winograd.columns, winograd.block, winograd.halves) = values or (0, 0, 0, 0)
     return winograd
 
 

@@ -74,20 +74,21 @@ typedef void fc_depthwise_gradient_fn(const fc_depthwise_gradient *rectangle);
  * `pixel` elements further, those of the next tap by `channels` more. */
 typedef void fc_add_taps_fn(const void *products, int64_t pixel, int taps, int channels, int64_t count, void *sums);
 
-/* Winograd's minimal filtering (kernels/winograd.inc). At one cell, tiles times panels of filters: tiles in groups of as
- * many as the kernel takes at a time, panels of 1 or 2 vectors of columns. All steps count elements. */
+/* Winograd's minimal filtering (kernels/winograd.inc). At one cell, tiles times panels of filters: tiles in groups of
+ * as many as the kernel takes at a time, panels of 1 or 2 vectors of columns. All steps count elements. */
 typedef struct fc_products {
     const void *v; /* [block][tile][channel of the block] */
     int64_t groups;
     int64_t v_block; /* from block to block */
-    const void *u; /* [panel][channel][column] */
+    const void *u;   /* [panel][channel][column] */
     int64_t panels;
-    int64_t u_panel; /* from panel to panel */
+    int64_t u_panel;         /* from panel to panel */
     int64_t channels, block; /* as in fc_winograd */
     void *m;                 /* [panel][tile][column] */
     int64_t m_panel;
-    int accumulate;    /* add to what is there */
-    const char *ahead; /* memory wanted soon: for each panel and group a line is prefetched a channel, ahead_step bytes */
+    int accumulate; /* add to what is there */
+    const char
+        *ahead; /* memory wanted soon: for each panel and group a line is prefetched a channel, ahead_step bytes */
     int64_t ahead_step, ahead_lines; /* apart, of side by side ones, until there were so many */
 } fc_products;
 typedef void fc_products_fn(const fc_products *products);
@@ -99,8 +100,10 @@ typedef struct fc_taps {
 } fc_taps;
 
 /* The transforms of one tile shape; cells of a tile, in rows, are `plane` elements apart. Of the input's cells, of some
- * channels: whole vectors are written, of each block `v_block` elements after those of the block before. Of the taps of some channels, and 1 vector of columns or some panels of 2:
- * [cell][panel][channel][column], `panel` elements from panel to panel. Of the products of a tile: outputs `row` and `column` elements apart; whether all of them are finite. */
+ * channels: whole vectors are written, of each block `v_block` elements after those of the block before. Of the taps of
+ * some channels, and 1 vector of columns or some panels of 2: [cell][panel][channel][column], `panel` elements from
+ * panel to panel. Of the products of a tile: outputs `row` and `column` elements apart; whether all of them are finite.
+ */
 typedef void fc_winograd_input_fn(const void *const *cells, int64_t channels, int64_t block, void *v, int64_t v_block,
                                   int64_t plane);
 typedef void fc_winograd_filter_fn(const fc_taps *taps, int64_t channels, int vectors, void *u, int64_t panel,
@@ -111,8 +114,8 @@ typedef int fc_winograd_output_fn(const void *m, int64_t plane, int columns, voi
 typedef uint32_t fc_peak_fn(const void *elements, int64_t count);
 
 typedef struct fc_winograd_kernels {
-    fc_products_fn *const *products1; /* [tiles of a group - 1], as many as a tile of fc_gemm has rows: 1 vector */
-    fc_products_fn *const *products2; /* 2 vectors */
+    int rows[2];                           /* [halves of a block - 1]: most tiles of a group */
+    fc_products_fn *const *products[2][2]; /* [halves - 1][vectors of a panel's columns - 1][tiles of a group - 1] */
     /* [2 * (4 rows of outputs) + (4 columns of outputs)] */
     fc_winograd_input_fn *input[4];
     fc_winograd_filter_fn *filter[4];

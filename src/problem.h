@@ -29,10 +29,12 @@ typedef struct fc_sum {
 } fc_sum;
 
 /* Winograd's minimal filtering of 3x3 taps: tiles of `rows` x `columns` outputs, each 2 or 4, from the corner of each
- * image. Products are summed over the channels in blocks: each from +0 channel by channel; the blocks in order. */
+ * image. Products are summed over the channels in blocks of one or two halves: each half from +0 channel by channel,
+ * then both together; the blocks in order. */
 typedef struct fc_winograd {
     int64_t rows, columns;
     int64_t block; /* channels; a multiple of 16 */
+    int64_t halves;
 } fc_winograd;
 
 typedef enum fc_dtype { FC_F32, FC_F64, FC_I32, FC_F16, FC_BF16 } fc_dtype;

@@ -74,6 +74,9 @@ static int64_t all_columns(const fc_forward *call) { return fc_panels(call) * fc
 
 static int in_place(const fc_forward *call) { return call->y.stride_c == 1 && !fc_is_half(call->y.dtype); }
 
+/* Tiles that are multiplied at a time. */
+static int64_t most_rows(const fc_forward *call) { return call->kernels->winograd.rows[call->winograd.halves - 1]; }
+
 /* Where things are in scratch, in bytes. */
 typedef struct layout {
     int64_t zeros, uneven, tiles, products, filters, outputs, strict, patch, peaks, direct, size;
@@ -116,7 +119,7 @@ void fc_winograd_split(fc_forward *call, int threads) {
     call->pixels = 1;
     grid g = grid_of(call);
     const int64_t panels = fc_panels(call), cell_bytes = g.cells * (int64_t)sizeof(float);
-    const int64_t width = fc_panel_width(call), rows = call->kernels->f32.rows;
+    const int64_t width = fc_panel_width(call), rows = most_rows(call);
     const int together = g.tiles <= TILES_AT_ONCE && g.tiles * g.pitch * cell_bytes <= MOST;
     if (together && panels >= threads && !call->packed) {
         const int64_t bundle = fc_least(choose_bundle(call, &g), panels / threads);
@@ -336,8 +339,8 @@ static void spread_row(const work *k, int64_t tile, int64_t count) {
                     inside ? (const void *)(origin + (uintptr_t)(i * row + (first + j) * column)) : zeros;
             }
         const int64_t block = call->winograd.block;
-        call->kernels->winograd.input[g->rung](cells, p->c, block,
-                                               (float *)(k->scratch + k->at.tiles) + done * block, g->block, g->plane);
+        call->kernels->winograd.input[g->rung](cells, p->c, block, (float *)(k->scratch + k->at.tiles) + done * block,
+                                               g->block, g->plane);
         const place at = place_of(k, tile + t);
         k->scratch[k->at.uneven + done] = weighed && is_uneven(g, &at, peaks + first, wide);
     }
@@ -442,12 +445,13 @@ static void aim(const work *k, prefetch *soon, fc_products *p) {
 static void multiply(const work *k, const share *of, const bank *filters, prefetch soon) {
     const fc_forward *call = k->call;
     const grid *g = &k->g;
+    const fc_winograd_kernels *kernels = &call->kernels->winograd;
     const int lanes = call->kernels->f32.lanes;
-    const int64_t tiles = k->end - k->first, groups = fc_parts(tiles, call->kernels->f32.rows);
+    const int64_t block = call->winograd.block;
+    const int64_t tiles = k->end - k->first, groups = fc_parts(tiles, most_rows(call));
     const int64_t rows = tiles / groups, longer = tiles % groups; /* so many groups have a tile more */
     const int64_t width = fc_panel_width(call), left = call->problem.f - of->panel * width;
     const int64_t narrow = left - (of->panels - 1) * width <= lanes; /* the last panel: one vector */
-    const int64_t block = call->winograd.block;
     fc_products p = {.v_block = g->block,
                      .u_panel = filters->panel,
                      .channels = of->channels,
@@ -470,8 +474,7 @@ static void multiply(const work *k, const share *of, const bank *filters, prefet
                 p.m = m + i * p.m_panel + tile * vectors * lanes;
                 tile += p.groups * count;
                 aim(k, &soon, &p);
-                const fc_winograd_kernels *kernels = &call->kernels->winograd;
-                (vectors == 2 ? kernels->products2 : kernels->products1)[count - 1](&p);
+                kernels->products[call->winograd.halves - 1][vectors - 1][count - 1](&p);
             }
         }
     }
@@ -499,7 +502,7 @@ void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
     work k = {.call = call, .g = grid_of(call), .scratch = scratch};
     const grid *g = &k.g;
     k.at = layout_of(call, g);
-    const int64_t rows = call->kernels->f32.rows, groups = fc_parts(g->tiles, rows); /* whole ones but the last */
+    const int64_t rows = most_rows(call), groups = fc_parts(g->tiles, rows); /* whole ones but the last */
     k.first = groups * range / call->row_tasks * rows;
     k.end = fc_least(groups * (range + 1) / call->row_tasks * rows, g->tiles);
     fc_held *const held = scratch;

@@ -51,7 +51,7 @@ def test_error_is_that_of_the_tile_and_not_of_the_channels(isa, token, precision
         y = nn.conv2d(*case)
         found = rung(ConvProblem.parse(token), case.input.dtype, precision)
     limit = {(2, 2): 2.2e-7, (4, 2): 3.6e-7, (2, 4): 3.6e-7, (4, 4): 6.2e-7}[found[:2]]
-    assert relative_error(y, exact) < limit
+    assert relative_error(y, exact) < limit * (1.15 if precision == "fast" else 1)  # which sums in longer blocks
 
 
 @given(st.data())

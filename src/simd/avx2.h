@@ -6,6 +6,8 @@
 #define FC_UNPACKED_TILES 2    /* fc_gemm.unpacked_tiles, as measured */
 #define FC_DEPTHWISE_OUTPUTS 4 /* sums, with 9 filter taps and 1 input in registers */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6)
+#define FC_HALVED_ROWS 3 /* where there are two sums for each output */
+#define FC_EACH_HALVED_ROW(X) X(1) X(2) X(3)
 
 static inline __m256i fc_first(int n) {
     return _mm256_cmpgt_epi32(_mm256_set1_epi32(n), _mm256_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7));

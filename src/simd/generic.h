@@ -7,6 +7,8 @@
 #define FC_UNPACKED_TILES 1    /* fc_gemm.unpacked_tiles, as measured */
 #define FC_DEPTHWISE_OUTPUTS 2 /* sums at a time */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4)
+#define FC_HALVED_ROWS 2 /* where there are two sums for each output */
+#define FC_EACH_HALVED_ROW(X) X(1) X(2)
 
 #ifndef __clang__
 #pragma GCC diagnostic ignored "-Wpsabi" /* no vector leaves this file: every function is inlined */

@@ -6,6 +6,8 @@
 #define FC_UNPACKED_TILES 2    /* fc_gemm.unpacked_tiles; not measured: no such CPU at hand */
 #define FC_DEPTHWISE_OUTPUTS 4 /* sums, with 9 filter taps and 1 input in registers */
 #define FC_EACH_TILE_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6) X(7) X(8) X(9) X(10) X(11) X(12)
+#define FC_HALVED_ROWS 6 /* where there are two sums for each output */
+#define FC_EACH_HALVED_ROW(X) X(1) X(2) X(3) X(4) X(5) X(6)
 
 typedef float32x4_t f32_vec;
 static inline f32_vec f32_zero(void) { return vdupq_n_f32(0); }

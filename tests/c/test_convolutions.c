@@ -106,7 +106,7 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     if (call.lanes == FC_PIXELS) call.sum.chunk = call.sum.run_length;
     if (winograd) {
         call.lanes = FC_WINOGRAD;
-        call.winograd = (fc_winograd){2 * between(1, 2), 2 * between(1, 2), 16 * between(1, 3)};
+        call.winograd = (fc_winograd){2 * between(1, 2), 2 * between(1, 2), 16 * between(1, 3), between(1, 2)};
     }
 
     const int64_t depth = p->c / p->groups, width = p->f / p->groups;

@@ -74,8 +74,7 @@ int main(int argc, char **argv) {
             test_transforms(kernels);
             test_peak(kernels);
         }
-        printf("%s (%s): %d transforms and peaks\n", kernels->name, kernels->fused ? "fused" : "not fused",
-               problems);
+        printf("%s (%s): %d transforms and peaks\n", kernels->name, kernels->fused ? "fused" : "not fused", problems);
     }
     return 0;
 }
