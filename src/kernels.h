@@ -86,10 +86,9 @@ typedef struct fc_products {
     int64_t channels, block; /* as in fc_winograd */
     void *m;                 /* [panel][tile][column] */
     int64_t m_panel;
-    int accumulate; /* add to what is there */
-    const char
-        *ahead; /* memory wanted soon: for each panel and group a line is prefetched a channel, ahead_step bytes */
-    int64_t ahead_step, ahead_lines; /* apart, of side by side ones, until there were so many */
+    int accumulate;    /* add to what is there */
+    const char *ahead; /* memory wanted soon: the first ahead_groups, panel by panel, each prefetch ahead_each lines, */
+    int64_t ahead_groups, ahead_each, ahead_step, ahead_jump; /* so many bytes apart, and from group to group */
 } fc_products;
 typedef void fc_products_fn(const fc_products *products);
 

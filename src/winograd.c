@@ -11,6 +11,7 @@
 #include "pack.h"
 #include "sizes.h"
 #include "split.h"
+#include "winograd_filters.h"
 #include <string.h>
 
 enum {
@@ -18,20 +19,18 @@ enum {
     CELLS = TAPS + 3, /* of a tile, along an axis, at most */
     LINE = 16,        /* floats of a cache line; planes of cells begin an odd number of lines apart, so that the cells
                          of a tile do not share a set of the first cache */
-    CHUNK = 16,       /* channels of filters that are laid out for their transform at a time */
 
-    /* Filters are transformed once for all tasks, or by each task as it needs them, a bundle of panels and a part of
-     * the channels at a time, in the second cache: that pays where a thread has all tiles. A transform costs the
-     * products of about 3 tiles; it reads rows of a bundle's columns, and of shorter rows than BUNDLE has columns most
-     * of what memory delivers would be other panels'. */
-    TILES_AT_ONCE = 64,
-    BUNDLE = 64,       /* columns, */
-    PART = 32,         /* channels */
+    /* Few filters are transformed once for all tasks. More are transformed by each task as it needs them, a bundle of
+     * panels and a part of the channels at a time, in the second cache, for memory is slow: with 256 channels and more,
+     * writing them there and reading them again takes as long as all else. A transform costs the products of about 3
+     * tiles. */
+    SHARED = 5 << 19,  /* bytes of filters */
+    CACHED = 3 << 17,  /* bytes of tiles and products, */
+    CACHED_TILES = 36, /* if those are of more tiles than these, which make up for reading the filters */
     HELD = 9 << 15,    /* bytes of a bundle's transformed filters and products: of a second cache of 512 KB */
-    FEWEST_TILES = 28, /* that make up for reading the filters from the third cache */
-    CACHED = 3 << 17,  /* bytes of transformed tiles and products, of more tiles than those; */
-    MOST_TILES = 64,   /* of tiles that do not fit there */
-    MOST = 1 << 23,    /* bytes of transformed tiles and products */
+    FEWEST_TILES = 32, /* that make up for transforming filters, */
+    TILES = 64,        /* that are not split between threads, which take panels of them, */
+    MOST_TILES = 100,  /* and that stay in the third cache */
 
     TINY = 27, /* the exponent of 2^-100 */
     UNEVEN = 8 /* binary orders of magnitude between a window's largest value and the tile's: the error of the tile's
@@ -62,15 +61,9 @@ static grid grid_of(const fc_forward *call) {
     g.plane = odd_lines(call->pixels * call->winograd.block);
     g.block = g.cells * g.plane;
     g.products_plane = odd_lines(call->pixels * call->columns_at_once);
-    g.rung = 2 * (m_rows == 4) + (m_columns == 4);
+    g.rung = fc_winograd_rung(call);
     return g;
 }
-
-/* Transformed filters, [cell][panel][channel][column] of some panels and channels: from cell to cell, with a line
- * between them. */
-static int64_t filter_plane(int64_t columns, int64_t channels) { return columns * channels + LINE; }
-
-static int64_t all_columns(const fc_forward *call) { return fc_panels(call) * fc_panel_width(call); }
 
 static int in_place(const fc_forward *call) { return call->y.stride_c == 1 && !fc_is_half(call->y.dtype); }
 
@@ -93,7 +86,7 @@ static layout layout_of(const fc_forward *call, const grid *g) {
     l.tiles = l.uneven + fc_aligned(call->pixels);
     l.products = l.tiles + fc_parts(call->problem.c, call->winograd.block) * g->block * size;
     l.filters = l.products + g->cells * g->products_plane * size;
-    const int64_t filters = g->cells * filter_plane(call->columns_at_once, call->ranges.chunk) * size;
+    const int64_t filters = g->cells * fc_filter_plane(call->columns_at_once, call->ranges.chunk) * size;
     l.outputs = l.filters + (call->packed || call->pack_tasks ? 0 : filters);
     l.strict = l.outputs + tile;
     l.patch = l.strict + tile;
@@ -103,124 +96,52 @@ static layout layout_of(const fc_forward *call, const grid *g) {
     return l;
 }
 
-/* How many panels are a bundle, and how many channels a part: their transformed filters, and the products of all tiles
- * with them, stay in the second cache, while the tiles pass through it. */
+/* How many panels are a bundle, and how many channels a part: their transformed filters, and the products of a task's
+ * tiles with them, stay in the second cache, while the tiles pass through it. */
 static int64_t choose_bundle(fc_forward *call, const grid *g) {
     const int64_t width = fc_panel_width(call), bytes = g->cells * width * (int64_t)sizeof(float);
-    const int64_t block = call->winograd.block, fit = HELD / (bytes * (block + g->tiles));
-    const int64_t bundle = fit < 1 ? 1 : fc_least(fit, BUNDLE > width ? BUNDLE / width : 1);
-    const int64_t blocks = (HELD / (bytes * bundle) - g->tiles) / block;
+    const int64_t block = call->winograd.block, fit = HELD / (bytes * (block + call->pixels));
+    const int64_t bundle = fit < 1 ? 1 : fc_least(fit, FC_BUNDLE > width ? FC_BUNDLE / width : 1);
+    const int64_t blocks = (HELD / (bytes * bundle) - call->pixels) / block;
     call->ranges.chunk = fc_least(call->problem.c, (blocks < 1 ? 1 : blocks) * block);
     return bundle;
+}
+
+/* Ranges of tiles, for tasks that share the transformed filters. */
+static int64_t ranges_of_shared(const fc_forward *call, const grid *g, int threads) {
+    const int64_t fit =
+        CACHED / (g->cells * (g->pitch + fc_panels(call) * fc_panel_width(call)) * (int64_t)sizeof(float));
+    const int64_t ranges = fc_parts(g->tiles, fit > CACHED_TILES ? fit : CACHED_TILES);
+    return ranges > 1 || fc_panels(call) < threads ? fc_parts(ranges, threads) * threads : ranges;
+}
+
+/* And for tasks of their own. */
+static int64_t ranges_of_own(const grid *g, int threads) {
+    if (g->tiles <= TILES) return 1;
+    const int64_t ranges = fc_parts(g->tiles, MOST_TILES), more = fc_least(threads, g->tiles / FEWEST_TILES);
+    return ranges < more ? more : ranges > threads ? fc_parts(ranges, threads) * threads : ranges;
 }
 
 void fc_winograd_split(fc_forward *call, int threads) {
     call->direct = fc_windows_in_place(call);
     call->pixels = 1;
     grid g = grid_of(call);
-    const int64_t panels = fc_panels(call), cell_bytes = g.cells * (int64_t)sizeof(float);
-    const int64_t width = fc_panel_width(call), rows = most_rows(call);
-    const int together = g.tiles <= TILES_AT_ONCE && g.tiles * g.pitch * cell_bytes <= MOST;
-    if (together && panels >= threads && !call->packed) {
-        const int64_t bundle = fc_least(choose_bundle(call, &g), panels / threads);
-        call->row_tasks = 1;
-        call->channel_tasks = fc_least(fc_parts(panels, bundle), FC_TASKS * threads);
-        call->columns_at_once = bundle * width;
-    } else {
-        const int64_t tile_bytes = (g.pitch + all_columns(call)) * cell_bytes, fit = CACHED / tile_bytes;
-        const int64_t most = fc_least(MOST / tile_bytes, MOST_TILES);
-        const int64_t each = fit >= FEWEST_TILES ? fit : most > FEWEST_TILES ? most : FEWEST_TILES;
-        call->pack_tasks = call->packed ? 0 : fc_transform_tasks(call);
-        call->row_tasks = fc_parts(g.tiles, each);
-        if (call->row_tasks > 1 || panels < threads) call->row_tasks = fc_parts(call->row_tasks, threads) * threads;
-        call->row_tasks = fc_least(call->row_tasks, fc_parts(g.tiles, rows));
-        /* Tasks of one range of tiles that run at the same time each transform it. */
-        const int scarce = threads > 1 && call->row_tasks < 2 * threads;
-        call->channel_tasks = scarce ? fc_least(panels, fc_parts(FC_TASKS * threads, call->row_tasks)) : 1;
-        call->columns_at_once = fc_parts(panels, call->channel_tasks) * width;
-    }
+    const int64_t panels = fc_panels(call), width = fc_panel_width(call), rows = most_rows(call);
+    const int small = fc_transformed_size(call) <= SHARED && (g.tiles > TILES || panels < threads);
+    call->pack_tasks = small && !call->packed ? fc_transform_tasks(call) : 0;
+    const int shared = small || call->packed;
+    call->row_tasks = shared ? ranges_of_shared(call, &g, threads) : ranges_of_own(&g, threads);
+    call->row_tasks = fc_least(call->row_tasks, fc_parts(g.tiles, rows));
     call->pixels = fc_parts(fc_parts(g.tiles, rows), call->row_tasks) * rows;
+    /* Tasks of one range of tiles that run at the same time each transform it. */
+    const int scarce = threads > 1 && call->row_tasks < 2 * threads;
+    call->channel_tasks = scarce ? fc_least(panels, fc_parts(FC_TASKS * threads, call->row_tasks)) : 1;
+    call->columns_at_once = fc_parts(panels, call->channel_tasks) * width;
+    if (!shared) call->columns_at_once = fc_least(call->columns_at_once, choose_bundle(call, &g) * width);
     call->tasks = call->row_tasks * call->channel_tasks;
     call->in_place = in_place(call);
     g = grid_of(call);
     call->scratch_bytes = layout_of(call, &g).size;
-}
-
-/* Transformed filters of some panels and channels: where they are, and how far it is from panel to panel and from cell
- * to cell. */
-typedef struct bank {
-    float *u;
-    int64_t panel, plane;
-} bank;
-
-/* Transforms the filters of some channels, `first` and the next, of one panel. */
-static void transform_panel(const fc_forward *call, const grid *g, int64_t panel, int64_t first, int64_t channels,
-                            int vectors, float *to, int64_t plane) {
-    const fc_filters *w = &call->w;
-    const int64_t size = fc_dtype_size(call->x.dtype), f = panel * fc_panel_width(call);
-    const int lanes = call->kernels->f32.lanes;
-    const int64_t columns = fc_least(vectors * lanes, call->problem.f - f);
-    const char *from = (const char *)w->data + (first * w->depth + f * w->column) * size;
-    float dense[TAPS * TAPS * CHUNK * 2 * LINE]; /* [tap][channel][column] */
-    const int64_t tap = CHUNK * vectors * lanes;
-    for (int64_t c = 0; c < channels; c += CHUNK, from += CHUNK * w->depth * size, to += tap) {
-        const int64_t count = fc_least(CHUNK, channels - c);
-        for (int i = 0; i < TAPS * TAPS; i++)
-            fc_pack_panels(call->kernels, call->x.dtype, from + (i / TAPS * w->h + i % TAPS * w->w) * size, w->depth,
-                           w->column, count, columns, vectors * lanes, dense + i * tap, 0);
-        call->kernels->winograd.filter[g->rung](&(fc_taps){dense, vectors * lanes, TAPS * tap, tap}, count, vectors, to,
-                                                0, plane);
-    }
-}
-
-/* Transforms the filters of some channels, `first` and the next, of some panels; `at` of the bank's channels is the
- * first to be written. */
-static void transform_panels(const fc_forward *call, const grid *g, int64_t panel, int64_t panels, int64_t first,
-                             int64_t channels, const bank *to, int64_t at) {
-    const fc_filters *w = &call->w;
-    const int lanes = call->kernels->f32.lanes;
-    const int64_t width = fc_panel_width(call), columns = fc_least(panels * width, call->problem.f - panel * width);
-    const int readable = w->column == 1 && !fc_is_half(call->x.dtype);
-    const int64_t whole = readable ? columns / width : 0;
-    if (whole) {
-        const float *from = (const float *)w->data + first * w->depth + panel * width;
-        call->kernels->winograd.filter[g->rung](&(fc_taps){from, w->depth, w->h, w->w}, channels, (int)(2 * whole),
-                                                to->u + at * width, to->panel, to->plane);
-    }
-    for (int64_t i = whole; i * width < columns; i++) {
-        const int vectors = columns - i * width > lanes ? 2 : 1;
-        transform_panel(call, g, panel + i, first, channels, vectors, to->u + i * to->panel + at * vectors * lanes,
-                        to->plane);
-    }
-}
-
-int64_t fc_transformed_size(const fc_forward *call) {
-    const grid g = grid_of(call);
-    return g.cells * filter_plane(all_columns(call), call->problem.c) * (int64_t)sizeof(float);
-}
-
-static int64_t bundles_to_transform(const fc_forward *call) { return fc_parts(all_columns(call), BUNDLE); }
-
-/* A bundle of panels and a part of the channels. */
-int64_t fc_transform_tasks(const fc_forward *call) {
-    return bundles_to_transform(call) * fc_parts(call->problem.c, PART);
-}
-
-/* All filters, from this panel on. */
-static bank packed_bank(const fc_forward *call, const void *packed, int64_t panel) {
-    const int64_t step = call->problem.c * fc_panel_width(call);
-    return (bank){(float *)packed + panel * step, step, filter_plane(all_columns(call), call->problem.c)};
-}
-
-void fc_transform_filters(const fc_forward *call, int64_t task, void *transformed) {
-    const fc_float_mode callers = fc_float_mode_enter();
-    const grid g = grid_of(call);
-    const int64_t bundles = bundles_to_transform(call), panels = fc_panels(call);
-    const int64_t panel = panels * (task % bundles) / bundles, end = panels * (task % bundles + 1) / bundles;
-    const int64_t first = task / bundles * PART;
-    const bank to = packed_bank(call, transformed, panel);
-    transform_panels(call, &g, panel, end - panel, first, fc_least(PART, call->problem.c - first), &to, first);
-    fc_float_mode_leave(callers);
 }
 
 /* What one task works with. */
@@ -434,15 +355,28 @@ static prefetch prefetch_of(const fc_forward *call, const share *next) {
 static void aim(const work *k, prefetch *soon, fc_products *p) {
     const fc_filters *w = &k->call->w;
     const int64_t tap = soon->asked / soon->lines, line = soon->asked % soon->lines;
-    p->ahead_lines = 0;
+    p->ahead_groups = 0;
     if (tap >= TAPS * TAPS) return;
     p->ahead = soon->first + (tap / TAPS * w->h + tap % TAPS * w->w + line * LINE) * (int64_t)sizeof(float);
-    p->ahead_lines = fc_least(p->panels * p->groups, soon->lines - line);
-    soon->asked += p->ahead_lines;
+    p->ahead_groups = fc_least(p->panels * p->groups, soon->lines - line);
+    p->ahead_each = p->channels;
+    p->ahead_step = w->depth * (int64_t)sizeof(float);
+    p->ahead_jump = LINE * (int64_t)sizeof(float);
+    soon->asked += p->ahead_groups;
+}
+
+/* Of filters that were transformed before, the next panel while one is multiplied: too many for hardware to keep up. */
+static void aim_packed(fc_products *p, int64_t columns) {
+    const int64_t line = LINE * (int64_t)sizeof(float);
+    p->ahead = (const char *)p->u + p->channels * columns * (int64_t)sizeof(float);
+    p->ahead_groups = p->panels * p->groups;
+    p->ahead_each = fc_parts(p->channels * columns, LINE * p->groups);
+    p->ahead_step = line;
+    p->ahead_jump = p->ahead_each * line;
 }
 
 /* The products of all tiles with a share of the filters. */
-static void multiply(const work *k, const share *of, const bank *filters, prefetch soon) {
+static void multiply(const work *k, const share *of, const fc_bank *filters, prefetch soon) {
     const fc_forward *call = k->call;
     const grid *g = &k->g;
     const fc_winograd_kernels *kernels = &call->kernels->winograd;
@@ -457,8 +391,7 @@ static void multiply(const work *k, const share *of, const bank *filters, prefet
                      .channels = of->channels,
                      .block = block,
                      .m_panel = call->pixels * width,
-                     .accumulate = of->first > 0,
-                     .ahead_step = call->w.depth * (int64_t)sizeof(float)};
+                     .accumulate = of->first > 0};
     for (int64_t cell = 0; cell < g->cells; cell++) {
         const float *v = (const float *)(k->scratch + k->at.tiles) + of->first / block * g->block + cell * g->plane;
         float *const m = (float *)(k->scratch + k->at.products) + cell * g->products_plane;
@@ -473,7 +406,10 @@ static void multiply(const work *k, const share *of, const bank *filters, prefet
                 p.v = v + tile * block;
                 p.m = m + i * p.m_panel + tile * vectors * lanes;
                 tile += p.groups * count;
-                aim(k, &soon, &p);
+                if (call->packed)
+                    aim_packed(&p, vectors * lanes);
+                else
+                    aim(k, &soon, &p);
                 kernels->products[call->winograd.halves - 1][vectors - 1][count - 1](&p);
             }
         }
@@ -485,10 +421,10 @@ static void multiply(const work *k, const share *of, const bank *filters, prefet
 static void transform_and_multiply(const work *k, share bundle, int64_t next) {
     const fc_forward *call = k->call;
     const int64_t c = call->problem.c, part = call->ranges.chunk, step = part * fc_panel_width(call);
-    const bank filters = {(float *)(k->scratch + k->at.filters), step, filter_plane(call->columns_at_once, part)};
+    const fc_bank filters = {(float *)(k->scratch + k->at.filters), step, fc_filter_plane(call->columns_at_once, part)};
     for (; bundle.first < c; bundle.first += part) {
         bundle.channels = fc_least(part, c - bundle.first);
-        transform_panels(call, &k->g, bundle.panel, bundle.panels, bundle.first, bundle.channels, &filters, 0);
+        fc_transform_panels(call, bundle.panel, bundle.panels, bundle.first, bundle.channels, &filters, 0);
         share soon = bundle;
         soon.first += part;
         if (soon.first >= c) soon = (share){.panel = bundle.panel + bundle.panels, .panels = next};
@@ -520,7 +456,7 @@ void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
         count = fc_least(most, end - panel);
         const share bundle = {.panel = panel, .panels = count, .channels = call->problem.c};
         if (call->packed) {
-            const bank filters = packed_bank(call, call->packed, panel);
+            const fc_bank filters = fc_packed_bank(call, call->packed, panel);
             multiply(&k, &bundle, &filters, nothing);
         } else {
             transform_and_multiply(&k, bundle, fc_least(most, end - panel - count));
