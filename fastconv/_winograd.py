@@ -26,8 +26,8 @@ class Rung(NamedTuple):
 FEWEST_CHANNELS = {(2, 2): 14, (4, 2): 40, (2, 4): 40, (4, 4): 112}
 FEWEST_CHANNELS_FAST = {(2, 2): 14, (4, 2): 14, (2, 4): 14, (4, 4): 24}
 
-# From how many times as many channels as it takes on, channels of a block and its halves. Half as long sums err 5 to 15 %
-# less. With AVX2, blocks of 32 are 10 % faster than those of 16, in halves only 3 %, which take more registers.
+# From how many times as many channels as it takes on, channels of a block and its halves. Half as long sums err 5 to 15
+# % less. With AVX2, blocks of 32 are 10 % faster than those of 16, in halves only 3 %, which take more registers.
 BLOCKS = ((2.25, 32, 1), (1.2, 32, 2), (0, 16, 2))
 
 # What transforms cost, in multiply-adds: for each cell of a tile and input or output channel, and for each cell and
