@@ -439,7 +439,7 @@ cdef int use_packed(fc_forward *call, dict packings, view, int threads) except -
     cdef fc_problem *p = &call.problem
     key = (
         view, p.kh, p.kw, p.c, p.f, p.groups, sum.folded, sum.block_runs, sum.chunk,
-        call.lanes, rung.rows, rung.columns, instruction_set(),
+        call.lanes, rung.rows, rung.columns, rung.rows and p.stride_h, instruction_set(),
     )
     found = packings.get(key)
     cdef cnp.ndarray buffer

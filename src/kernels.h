@@ -115,10 +115,10 @@ typedef uint32_t fc_peak_fn(const void *elements, int64_t count);
 typedef struct fc_winograd_kernels {
     int rows[2];                           /* [halves of a block - 1]: most tiles of a group */
     fc_products_fn *const *products[2][2]; /* [halves - 1][vectors of a panel's columns - 1][tiles of a group - 1] */
-    /* [2 * (4 rows of outputs) + (4 columns of outputs)] */
-    fc_winograd_input_fn *input[4];
-    fc_winograd_filter_fn *filter[4];
-    fc_winograd_output_fn *output[4];
+    /* [2 * (4 rows of outputs) + (4 columns of outputs)]; the last are for 2 x 2 outputs with stride 2 */
+    fc_winograd_input_fn *input[5];
+    fc_winograd_filter_fn *filter[5];
+    fc_winograd_output_fn *output[5];
     fc_peak_fn *peak;
 } fc_winograd_kernels;
 

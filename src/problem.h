@@ -28,9 +28,9 @@ typedef struct fc_sum {
     int64_t block_runs, chunk;
 } fc_sum;
 
-/* Winograd's minimal filtering of 3x3 taps: tiles of `rows` x `columns` outputs, each 2 or 4, from the corner of each
- * image. Products are summed over the channels in blocks of one or two halves: each half from +0 channel by channel,
- * then both together; the blocks in order. */
+/* Winograd's minimal filtering of 3x3 taps: tiles of `rows` x `columns` outputs, each 2 or 4, or both 2 with stride 2,
+ * from the corner of each image. Products are summed over the channels in blocks of one or two halves: each half from
+ * +0 channel by channel, then both together; the blocks in order. */
 typedef struct fc_winograd {
     int64_t rows, columns;
     int64_t block; /* channels; a multiple of 16 */

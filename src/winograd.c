@@ -52,7 +52,9 @@ static int64_t odd_lines(int64_t elements) { return (fc_parts(elements, LINE) | 
 static grid grid_of(const fc_forward *call) {
     const fc_problem *p = &call->problem;
     const int64_t m_rows = call->winograd.rows, m_columns = call->winograd.columns;
-    grid g = {.m_rows = m_rows, .m_columns = m_columns, .rows = m_rows + TAPS - 1, .columns = m_columns + TAPS - 1};
+    grid g = {.m_rows = m_rows, .m_columns = m_columns};
+    g.rows = fc_winograd_cells(m_rows, p->stride_h);
+    g.columns = fc_winograd_cells(m_columns, p->stride_w);
     g.cells = g.rows * g.columns;
     g.high = fc_parts(p->oh, m_rows);
     g.wide = fc_parts(p->ow, m_columns);
@@ -78,7 +80,8 @@ typedef struct layout {
 static layout layout_of(const fc_forward *call, const grid *g) {
     const int64_t size = sizeof(float);
     const int64_t tile = g->m_rows * g->m_columns * fc_panel_width(call) * size;
-    const int64_t segment = g->rows * (fc_least(call->pixels, g->wide) * g->m_columns + TAPS - 1);
+    const int64_t segment =
+        g->rows * fc_winograd_cells(fc_least(call->pixels, g->wide) * g->m_columns, call->problem.stride_w);
     fc_forward direct = *call;
     fc_direct_split(&direct, g->m_rows, g->m_columns);
     layout l = {.zeros = FC_HEADER};
@@ -214,8 +217,8 @@ static void spread_row(const work *k, int64_t tile, int64_t count) {
     const fc_problem *p = &call->problem;
     const grid *g = &k->g;
     const place start = place_of(k, tile);
-    const int64_t top = start.y - p->pad_top, left = start.x - p->pad_left;
-    const int64_t wide = count * g->m_columns + TAPS - 1;
+    const int64_t top = start.y * p->stride_h - p->pad_top, left = start.x * p->stride_w - p->pad_left;
+    const int64_t wide = fc_winograd_cells(count * g->m_columns, p->stride_w);
     const int64_t from_y = top < 0 ? -top : 0, end_y = fc_least(g->rows, p->h - top);
     const int64_t from_x = left < 0 ? -left : 0, end_x = fc_least(wide, p->w - left);
     const int weighed = g->m_rows > 2 || g->m_columns > 2;
@@ -228,7 +231,7 @@ static void spread_row(const work *k, int64_t tile, int64_t count) {
         const fc_view view = fc_direct_view(call, 0);
         row = view.tap_row;
         column = view.tap_column;
-        origin = view.origin + (uintptr_t)(start.image * view.image + start.y * row + start.x * column);
+        origin = view.origin + (uintptr_t)(start.image * view.image + start.y * view.row + start.x * view.column);
     } else {
         const fc_tensor *x = &call->x;
         const int64_t size = fc_dtype_size(x->dtype);
@@ -252,7 +255,7 @@ static void spread_row(const work *k, int64_t tile, int64_t count) {
         }
     for (int64_t t = 0; t < count; t++) {
         const void *cells[CELLS * CELLS];
-        const int64_t first = t * g->m_columns, done = tile + t - k->first;
+        const int64_t first = t * g->m_columns * p->stride_w, done = tile + t - k->first;
         for (int64_t i = 0; i < g->rows; i++)
             for (int64_t j = 0; j < g->columns; j++) {
                 const int inside = i >= from_y && i < end_y && first + j >= from_x && first + j < end_x;

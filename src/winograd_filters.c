@@ -15,10 +15,15 @@ enum {
 
 int64_t fc_filter_plane(int64_t columns, int64_t channels) { return columns * channels + LINE; }
 
-int fc_winograd_rung(const fc_forward *call) { return 2 * (call->winograd.rows == 4) + (call->winograd.columns == 4); }
+int fc_winograd_rung(const fc_forward *call) {
+    return call->problem.stride_h == 2 ? 4 : 2 * (call->winograd.rows == 4) + (call->winograd.columns == 4);
+}
+
+int64_t fc_winograd_cells(int64_t outputs, int64_t stride) { return (outputs - 1) * stride + TAPS; }
 
 static int64_t cells_of(const fc_forward *call) {
-    return (call->winograd.rows + TAPS - 1) * (call->winograd.columns + TAPS - 1);
+    const fc_problem *p = &call->problem;
+    return fc_winograd_cells(call->winograd.rows, p->stride_h) * fc_winograd_cells(call->winograd.columns, p->stride_w);
 }
 
 static int64_t all_columns(const fc_forward *call) { return fc_panels(call) * fc_panel_width(call); }

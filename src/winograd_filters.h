@@ -16,6 +16,9 @@ typedef struct fc_bank {
 /* The index of the call's transforms in fc_winograd_kernels. */
 int fc_winograd_rung(const fc_forward *call);
 
+/* Cells that so many outputs, this stride apart, take along an axis. */
+int64_t fc_winograd_cells(int64_t outputs, int64_t stride);
+
 /* From cell to cell, of so many columns and channels: a line lies between them. */
 int64_t fc_filter_plane(int64_t columns, int64_t channels);
 

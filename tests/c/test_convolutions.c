@@ -78,10 +78,11 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     fc_problem *p = &call.problem;
     if (!any_problem(p, !winograd && between(0, 4) == 0)) return 0;
     if (winograd) {
-        p->groups = p->stride_h = p->stride_w = p->dilation_h = p->dilation_w = 1;
+        p->groups = p->dilation_h = p->dilation_w = 1;
+        p->stride_h = p->stride_w = between(1, 2);
         p->kh = p->kw = 3;
-        p->oh = windows(p->h, 3, 1, 1, p->pad_top + p->pad_bottom);
-        p->ow = windows(p->w, 3, 1, 1, p->pad_left + p->pad_right);
+        p->oh = windows(p->h, 3, p->stride_h, 1, p->pad_top + p->pad_bottom);
+        p->ow = windows(p->w, 3, p->stride_w, 1, p->pad_left + p->pad_right);
         if (p->oh < 1 || p->ow < 1) return 0;
     }
     call.sum = any_sum(p);
@@ -106,7 +107,8 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     if (call.lanes == FC_PIXELS) call.sum.chunk = call.sum.run_length;
     if (winograd) {
         call.lanes = FC_WINOGRAD;
-        call.winograd = (fc_winograd){2 * between(1, 2), 2 * between(1, 2), 16 * between(1, 3), between(1, 2)};
+        const int64_t most = p->stride_h == 1 ? 2 : 1;
+        call.winograd = (fc_winograd){2 * between(1, most), 2 * between(1, most), 16 * between(1, 3), between(1, 2)};
     }
 
     const int64_t depth = p->c / p->groups, width = p->f / p->groups;

@@ -1,4 +1,5 @@
-/* Winograd's kernels on every instruction set, one by one: transforms together against direct sums.
+/* Winograd's kernels on every instruction set, one by one: products bit for bit, transforms together against direct
+ * sums.
  *
  * The argument is the number of random tiles of each kind. Prints what it ran. */
 #include "support.h"
@@ -11,39 +12,92 @@ static buffer numbers(int64_t count) {
     return b;
 }
 
+static float multiply_add(const fc_kernels *kernels, float a, float b, float sum) {
+    const volatile float product = a * b;
+    return kernels->fused ? fmaf(a, b, sum) : product + sum;
+}
+
+/* Groups of tiles times panels, between guards. */
+static void test_products(const fc_kernels *kernels) {
+    const fc_winograd_kernels *winograd = &kernels->winograd;
+    const int64_t halves = between(1, 2), rows = between(1, winograd->rows[halves - 1]), groups = between(1, 3);
+    const int64_t vectors = between(1, 2), width = vectors * kernels->f32.lanes, panels = between(1, 3);
+    const int64_t channels = between(1, 90), block = 16 * between(1, 3), tiles = rows * groups;
+    const int64_t blocks = (channels + block - 1) / block;
+    buffer v = numbers(blocks * tiles * block), u = numbers(panels * channels * width);
+    buffer m = numbers(panels * tiles * width), want = numbers(panels * tiles * width);
+    const int accumulate = (int)between(0, 1);
+    for (int64_t i = 0; i < panels * tiles * width; i++) {
+        const int64_t panel = i / width / tiles, t = i / width % tiles, f = i % width;
+        float sum = at(&m, i);
+        for (int64_t b = 0; b < blocks; b++) {
+            float half[2] = {0, 0};
+            for (int64_t c = 0; c < block && b * block + c < channels; c++) {
+                float *of = &half[halves == 2 && c >= block / 2];
+                *of = multiply_add(kernels, at(&v, (b * tiles + t) * block + c),
+                                   at(&u, (panel * channels + b * block + c) * width + f), *of);
+            }
+            const float of_block = halves == 2 ? half[0] + half[1] : half[0];
+            sum = b || accumulate ? sum + of_block : of_block;
+        }
+        ((float *)want.data)[i] = sum;
+    }
+    const fc_products call = {.v = v.data,
+                              .groups = groups,
+                              .v_block = tiles * block,
+                              .u = u.data,
+                              .panels = panels,
+                              .u_panel = channels * width,
+                              .channels = channels,
+                              .block = block,
+                              .m = m.data,
+                              .m_panel = tiles * width,
+                              .accumulate = accumulate,
+                              .ahead = (const char *)u.data,
+                              .ahead_groups = between(0, 9),
+                              .ahead_each = between(0, 9),
+                              .ahead_step = 64,
+                              .ahead_jump = 64};
+    winograd->products[halves - 1][vectors - 1][rows - 1](&call);
+    if (memcmp(m.data, want.data, want.size)) fail("products", kernels->name, rows, channels);
+    release(v, "v guards", kernels->name);
+    release(u, "u guards", kernels->name);
+    release(m, "m guards", kernels->name);
+    release(want, "test", kernels->name);
+}
+
 /* One tile of one input channel (in lanes of several) and some output channels. */
 static void test_transforms(const fc_kernels *kernels) {
-    const int lanes = kernels->f32.lanes, tall = (int)between(0, 1), long_ = (int)between(0, 1);
-    const int64_t rows = tall ? 6 : 4, columns = long_ ? 6 : 4, cells = rows * columns;
+    const int lanes = kernels->f32.lanes, rung = (int)between(0, 4), stride = rung == 4 ? 2 : 1;
+    const int64_t rows = rung == 4 ? 5 : rung / 2 ? 6 : 4, columns = rung == 4 ? 5 : rung % 2 ? 6 : 4;
+    const int64_t cells = rows * columns, high = rung == 4 ? 2 : rows - 2, wide = rung == 4 ? 2 : columns - 2;
     const int64_t channels = between(1, 2 * lanes), whole = (channels + lanes - 1) / lanes * lanes;
     const int64_t outputs = between(1, 2 * lanes), vectors = outputs > lanes ? 2 : 1, width = vectors * lanes;
     buffer x = numbers(cells * channels), w = numbers(9 * width), v = numbers(cells * whole),
            u = numbers(cells * width);
-    buffer m = numbers(cells * width), y = numbers((rows - 2) * (columns - 2) * outputs);
+    buffer m = numbers(cells * width), y = numbers(high * wide * outputs);
     const void *table[36];
     for (int64_t i = 0; i < cells; i++) table[i] = x.data + (size_t)(i * channels) * sizeof(float);
-    const int rung = 2 * tall + long_;
     kernels->winograd.input[rung](table, channels, whole, v.data, 0, whole);
     kernels->winograd.filter[rung](&(fc_taps){w.data, 9 * width, 3 * width, width}, 1, (int)vectors, u.data, 0, width);
     const int64_t c = between(0, channels - 1);
     for (int64_t i = 0; i < cells; i++)
         for (int64_t f = 0; f < width; f++)
             ((float *)m.data)[i * width + f] = at(&v, i * whole + c) * at(&u, i * width + f);
-    const int finite =
-        kernels->winograd.output[rung](m.data, width, (int)outputs, y.data, (columns - 2) * outputs, outputs);
+    const int finite = kernels->winograd.output[rung](m.data, width, (int)outputs, y.data, wide * outputs, outputs);
     if (!finite) fail("finite outputs", kernels->name, rows, columns);
-    for (int64_t i = 0; i < rows - 2; i++)
-        for (int64_t j = 0; j < columns - 2; j++)
+    for (int64_t i = 0; i < high; i++)
+        for (int64_t j = 0; j < wide; j++)
             for (int64_t f = 0; f < outputs; f++) {
                 double sum = 0;
                 for (int tap = 0; tap < 9; tap++)
-                    sum += (double)at(&x, ((i + tap / 3) * columns + j + tap % 3) * channels + c) *
+                    sum += (double)at(&x, ((i * stride + tap / 3) * columns + j * stride + tap % 3) * channels + c) *
                            at(&w, tap * width + f);
-                const double found = at(&y, (i * (columns - 2) + j) * outputs + f);
+                const double found = at(&y, (i * wide + j) * outputs + f);
                 if (!(fabs(found - sum) < 2e-4)) fail("transforms", kernels->name, rows, columns);
             }
     ((float *)m.data)[between(0, outputs - 1)] = between(0, 1) ? NAN : INFINITY;
-    if (kernels->winograd.output[rung](m.data, width, (int)outputs, y.data, (columns - 2) * outputs, outputs))
+    if (kernels->winograd.output[rung](m.data, width, (int)outputs, y.data, wide * outputs, outputs))
         fail("outputs that are not finite", kernels->name, rows, columns);
     release(x, "x guards", kernels->name);
     release(w, "w guards", kernels->name);
@@ -71,10 +125,12 @@ int main(int argc, char **argv) {
         const fc_kernels *kernels = fc_kernels_built(i);
         if (!fc_kernels_supported(i)) continue;
         for (int t = 0; t < problems; t++) {
+            test_products(kernels);
             test_transforms(kernels);
             test_peak(kernels);
         }
-        printf("%s (%s): %d transforms and peaks\n", kernels->name, kernels->fused ? "fused" : "not fused", problems);
+        printf("%s (%s): %d products, transforms and peaks\n", kernels->name, kernels->fused ? "fused" : "not fused",
+               problems);
     }
     return 0;
 }
