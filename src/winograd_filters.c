@@ -9,7 +9,7 @@
 enum {
     TAPS = 3,
     LINE = 16,  /* floats of a cache line */
-    CHUNK = 16, /* channels that are laid out for their transform at a time */
+    CHUNK = 32, /* channels that are laid out for their transform at a time */
     PART = 32,  /* channels of a task */
 };
 

@@ -13,8 +13,8 @@ from fastconv._plan import choose
 from fastconv._problem import ConvProblem, conv_problem
 from fastconv._winograd import Rung, rung
 
-# With tiles of 2x2, 4x2, 2x4, 4x4 and 4x4 outputs, the last of them more than a thread takes at a time; then with stride 2,
-# few tiles and many.
+# With tiles of 2x2, 4x2, 2x4, 4x4 and 4x4 outputs, the last of them more than a thread takes at a time; then with
+# stride 2, few tiles and many.
 LAYERS = {
     "n2h16w15c16_k3x3f24_s1x1_d1x1_p1,1,1,1_g1": (2, 2),
     "n2h20w18c48_k3x3f40_s1x1_d1x1_p1,1,1,1_g1": (4, 2),
