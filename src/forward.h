@@ -13,8 +13,8 @@ typedef enum fc_lanes {
     FC_TAPS,      /* of one input pixel: fc_tap_products, for arithmetic types, 1 group, dense taps, and stride 1 */
     FC_GROUPS,    /* channels of several groups: fc_narrow_groups_task, for 4-byte arithmetic, dense taps along the row,
                      and folded sums in blocks of whole runs */
-    FC_WINOGRAD /* channels of transformed tiles: fc_winograd_task, for sums in float32 of 3x3 dense taps, stride 1, and
-                   1 group */
+    FC_WINOGRAD /* channels of transformed tiles: fc_winograd_task, for sums in float32 of 3x3 dense taps, 1 group, and
+                   stride 1 or 2 along both axes */
 } fc_lanes;
 
 typedef struct fc_forward {
@@ -40,7 +40,7 @@ typedef struct fc_forward {
     int64_t pack_tasks;      /* to be done before all other tasks, with `packed` set to their result; 0: none */
     int64_t pixels;          /* most output pixels in a task; in Winograd's, tiles */
     fc_sum ranges;           /* blocks of blocks: the filters of each are packed together, */
-    int64_t columns_at_once; /* for so many output channels */
+    int64_t columns_at_once; /* for so many output channels; in Winograd's, `chunk` input channels, if by each task */
     int64_t together;        /* pixels whose tiles share a panel while it is in the first cache */
     int64_t room_bytes;      /* of a strip: where image filters convert halves */
     int64_t strip_row_bytes, strip_bytes, table_bytes, packed_bytes, sums_bytes;

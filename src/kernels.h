@@ -87,8 +87,10 @@ typedef struct fc_products {
     void *m;                 /* [panel][tile][column] */
     int64_t m_panel;
     int accumulate;    /* add to what is there */
-    const char *ahead; /* memory wanted soon: the first ahead_groups, panel by panel, each prefetch ahead_each lines, */
-    int64_t ahead_groups, ahead_each, ahead_step, ahead_jump; /* so many bytes apart, and from group to group */
+    const char *ahead; /* memory wanted soon: each of the first ahead_groups, panel by panel, prefetches some lines */
+    int64_t ahead_groups;
+    int64_t ahead_each, ahead_step; /* so many, and so many bytes apart */
+    int64_t ahead_jump;             /* bytes from group to group */
 } fc_products;
 typedef void fc_products_fn(const fc_products *products);
 

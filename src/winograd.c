@@ -1,6 +1,7 @@
 /* Winograd's minimal filtering: transformed tiles times transformed filters, cell by cell, in place of 3x3 taps.
  *
- * A tile of m x m outputs takes (m + 2) x (m + 2) products for each pair of channels in place of 9 m x m. A task
+ * A tile of m x m outputs takes (m + 2) x (m + 2) products for each pair of channels in place of 9 m x m; with stride
+ * 2, one of 2 x 2 takes 5 x 5. A task
  * transforms a range of tiles; then, for a bundle of panels of output channels, it multiplies, cell by cell, all those
  * tiles with the cell's filters, and transforms the products back. Outputs that this does not serve are replaced by
  * direct sums: those that come out non-finite, and, as every output of a tile 4 high or wide rounds with all of its
@@ -15,22 +16,20 @@
 #include <string.h>
 
 enum {
-    TAPS = 3,
-    CELLS = TAPS + 3, /* of a tile, along an axis, at most */
-    LINE = 16,        /* floats of a cache line; planes of cells begin an odd number of lines apart, so that the cells
-                         of a tile do not share a set of the first cache */
+    CELLS = FC_SIDE + 3, /* of a tile, along an axis, at most */
 
-    /* Few filters are transformed once for all tasks. More are transformed by each task as it needs them, a bundle of
-     * panels and a part of the channels at a time, in the second cache, for memory is slow: with 256 channels and more,
-     * writing them there and reading them again takes as long as all else. A transform costs the products of about 3
-     * tiles. */
-    SHARED = 5 << 19,  /* bytes of filters */
-    CACHED = 3 << 17,  /* bytes of tiles and products, */
+    /* Filters are transformed by each task as it needs them, a bundle of panels and a part of the channels at a time,
+     * in the second cache, for memory is slow: with 256 channels and more, writing them there and reading them again
+     * takes as long as all else. Few filters of many tiles, and those of fewer panels than threads, are transformed
+     * once for all tasks. A transform costs the products of about 3 tiles. */
+    TILES = 64,        /* few enough not to be split between threads, which take panels of them; of more, */
+    SHARED = 5 << 19,  /* bytes of filters that are transformed once */
+    CACHED = 3 << 17,  /* bytes of tiles and products then, */
     CACHED_TILES = 36, /* if those are of more tiles than these, which make up for reading the filters */
     HELD = 9 << 15,    /* bytes of a bundle's transformed filters and products: of a second cache of 512 KB */
     FEWEST_TILES = 32, /* that make up for transforming filters, */
-    TILES = 64,        /* that are not split between threads, which take panels of them, */
-    MOST_TILES = 100,  /* and that stay in the third cache */
+    MOST_TILES = 100,  /* and that stay in the third cache, */
+    MOST = 3 << 22,    /* with no more bytes of tiles and products than these */
 
     TINY = 27, /* the exponent of 2^-100 */
     UNEVEN = 8 /* binary orders of magnitude between a window's largest value and the tile's: the error of the tile's
@@ -47,7 +46,9 @@ typedef struct grid {
     int rung; /* index of the transforms */
 } grid;
 
-static int64_t odd_lines(int64_t elements) { return (fc_parts(elements, LINE) | 1) * LINE; }
+/* Planes of cells begin an odd number of lines apart, so that the cells of a tile do not share a set of the first
+ * cache. */
+static int64_t odd_lines(int64_t elements) { return (fc_parts(elements, FC_LINE) | 1) * FC_LINE; }
 
 static grid grid_of(const fc_forward *call) {
     const fc_problem *p = &call->problem;
@@ -99,29 +100,31 @@ static layout layout_of(const fc_forward *call, const grid *g) {
     return l;
 }
 
-/* How many panels are a bundle, and how many channels a part: their transformed filters, and the products of a task's
- * tiles with them, stay in the second cache, while the tiles pass through it. */
-static int64_t choose_bundle(fc_forward *call, const grid *g) {
+/* How many panels are a bundle at most, and how many channels a part: their transformed filters, and the products of a
+ * task's tiles with them, stay in the second cache, while the tiles pass through it. */
+static void set_bundle_and_part(fc_forward *call, const grid *g) {
     const int64_t width = fc_panel_width(call), bytes = g->cells * width * (int64_t)sizeof(float);
     const int64_t block = call->winograd.block, fit = HELD / (bytes * (block + call->pixels));
-    const int64_t bundle = fit < 1 ? 1 : fc_least(fit, FC_BUNDLE > width ? FC_BUNDLE / width : 1);
+    const int64_t bundle = fit < 1 ? 1 : fc_least(fit, FC_BUNDLE / width);
     const int64_t blocks = (HELD / (bytes * bundle) - call->pixels) / block;
+    call->columns_at_once = fc_least(call->columns_at_once, bundle * width);
     call->ranges.chunk = fc_least(call->problem.c, (blocks < 1 ? 1 : blocks) * block);
-    return bundle;
 }
 
-/* Ranges of tiles, for tasks that share the transformed filters. */
+/* Ranges of tiles, for tasks that share the transformed filters: their products are those of all panels. */
 static int64_t ranges_of_shared(const fc_forward *call, const grid *g, int threads) {
-    const int64_t fit =
-        CACHED / (g->cells * (g->pitch + fc_panels(call) * fc_panel_width(call)) * (int64_t)sizeof(float));
-    const int64_t ranges = fc_parts(g->tiles, fit > CACHED_TILES ? fit : CACHED_TILES);
+    const int64_t columns = g->pitch + fc_panels(call) * fc_panel_width(call);
+    const int64_t bytes = g->cells * columns * (int64_t)sizeof(float), fit = CACHED / bytes;
+    const int64_t most = MOST / bytes, each = fit > CACHED_TILES ? fit : fc_least(CACHED_TILES, most > 1 ? most : 1);
+    const int64_t ranges = fc_parts(g->tiles, each);
     return ranges > 1 || fc_panels(call) < threads ? fc_parts(ranges, threads) * threads : ranges;
 }
 
-/* And for tasks of their own. */
+/* And for tasks of their own, whose products are those of a bundle. */
 static int64_t ranges_of_own(const grid *g, int threads) {
-    if (g->tiles <= TILES) return 1;
-    const int64_t ranges = fc_parts(g->tiles, MOST_TILES), more = fc_least(threads, g->tiles / FEWEST_TILES);
+    const int64_t fit = MOST / (g->cells * (g->pitch + FC_BUNDLE) * (int64_t)sizeof(float)), most = fit > 1 ? fit : 1;
+    const int64_t ranges = fc_parts(g->tiles, fc_least(g->tiles > TILES ? MOST_TILES : TILES, most));
+    const int64_t more = g->tiles > TILES ? fc_least(threads, g->tiles / FEWEST_TILES) : 1;
     return ranges < more ? more : ranges > threads ? fc_parts(ranges, threads) * threads : ranges;
 }
 
@@ -129,18 +132,18 @@ void fc_winograd_split(fc_forward *call, int threads) {
     call->direct = fc_windows_in_place(call);
     call->pixels = 1;
     grid g = grid_of(call);
-    const int64_t panels = fc_panels(call), width = fc_panel_width(call), rows = most_rows(call);
-    const int small = fc_transformed_size(call) <= SHARED && (g.tiles > TILES || panels < threads);
-    call->pack_tasks = small && !call->packed ? fc_transform_tasks(call) : 0;
-    const int shared = small || call->packed;
+    const int64_t panels = fc_panels(call), rows = most_rows(call);
+    const int once = g.tiles > TILES ? fc_transformed_size(call) <= SHARED : panels < threads;
+    const int shared = once || call->packed;
+    call->pack_tasks = once && !call->packed ? fc_transform_tasks(call) : 0;
     call->row_tasks = shared ? ranges_of_shared(call, &g, threads) : ranges_of_own(&g, threads);
     call->row_tasks = fc_least(call->row_tasks, fc_parts(g.tiles, rows));
     call->pixels = fc_parts(fc_parts(g.tiles, rows), call->row_tasks) * rows;
     /* Tasks of one range of tiles that run at the same time each transform it. */
     const int scarce = threads > 1 && call->row_tasks < 2 * threads;
     call->channel_tasks = scarce ? fc_least(panels, fc_parts(FC_TASKS * threads, call->row_tasks)) : 1;
-    call->columns_at_once = fc_parts(panels, call->channel_tasks) * width;
-    if (!shared) call->columns_at_once = fc_least(call->columns_at_once, choose_bundle(call, &g) * width);
+    call->columns_at_once = fc_parts(panels, call->channel_tasks) * fc_panel_width(call);
+    if (!shared) set_bundle_and_part(call, &g);
     call->tasks = call->row_tasks * call->channel_tasks;
     call->in_place = in_place(call);
     g = grid_of(call);
@@ -297,6 +300,15 @@ static char *place_in(const fc_tensor *y, const place *at, int64_t channel) {
     return (char *)y->data + (pixel + channel * y->stride_c) * fc_dtype_size(y->dtype);
 }
 
+/* Prefetches a tile's outputs of some channels that lie side by side. */
+static void expect(const fc_tensor *y, const place *at, int64_t channel, int64_t columns) {
+    char *const first = place_in(y, at, channel);
+    for (int64_t i = 0; i < at->rows; i++)
+        for (int64_t j = 0; j < at->columns; j++)
+            for (int64_t f = 0; f < columns; f += FC_LINE)
+                __builtin_prefetch(first + (i * y->stride_h + j * y->stride_w + f) * (int64_t)sizeof(float), 1);
+}
+
 /* Transforms the products of a panel, the bundle's `index`th, back, and stores them. */
 static void gather(const work *k, int64_t panel, int64_t index) {
     const fc_forward *call = k->call;
@@ -308,15 +320,13 @@ static void gather(const work *k, int64_t panel, int64_t index) {
     const float *products = (const float *)(k->scratch + k->at.products) + index * call->pixels * width;
     float *const outputs = (float *)(k->scratch + k->at.outputs);
     fc_winograd_output_fn *const transform = call->kernels->winograd.output[g->rung];
-    place at = place_of(k, k->first), next;
-    char *to = place_in(y, &at, channel), *soon;
-    for (int64_t tile = k->first; tile < k->end; tile++, products += pitch, at = next, to = soon) {
+    place at, next = place_of(k, k->first);
+    for (int64_t tile = k->first; tile < k->end; tile++, products += pitch) {
         const int uneven = k->scratch[k->at.uneven + tile - k->first];
+        at = next;
         next = next_place(k, at);
-        soon = place_in(y, &next, channel);
-        for (int64_t i = 0; i < next.rows && call->in_place && tile + 1 < k->end; i++)
-            for (int64_t j = 0; j < next.columns; j++)
-                __builtin_prefetch(soon + (i * y->stride_h + j * y->stride_w) * size, 1);
+        if (call->in_place && tile + 1 < k->end) expect(y, &next, channel, columns);
+        char *const to = place_in(y, &at, channel);
         if (call->in_place && at.rows == g->m_rows && at.columns == g->m_columns && !uneven &&
             transform(products, g->products_plane, (int)columns, to, y->stride_h, y->stride_w)) {
             for (int64_t i = 0; i < at.rows; i++)
@@ -342,38 +352,39 @@ typedef struct share {
  * coming. Each group of tiles asks for a line of every channel of one tap. */
 typedef struct prefetch {
     const char *first;
-    int64_t lines, asked; /* of a tap, and of all taps */
+    int64_t channels;
+    int64_t lines, asked; /* of a tap's channel, and of all taps */
 } prefetch;
 
-static const prefetch nothing = {NULL, 1, TAPS * TAPS};
+static const prefetch nothing = {NULL, 0, 1, FC_SIDE * FC_SIDE};
 
 static prefetch prefetch_of(const fc_forward *call, const share *next) {
     if (!next->panels || call->w.column != 1 || fc_is_half(call->x.dtype)) return nothing;
     const int64_t width = fc_panel_width(call), column = next->panel * width;
     const int64_t columns = fc_least(next->panels * width, call->problem.f - column);
     const float *first = (const float *)call->w.data + next->first * call->w.depth + column;
-    return (prefetch){(const char *)first, columns / LINE + 1, 0};
+    return (prefetch){(const char *)first, next->channels, columns / FC_LINE + 1, 0};
 }
 
 static void aim(const work *k, prefetch *soon, fc_products *p) {
     const fc_filters *w = &k->call->w;
     const int64_t tap = soon->asked / soon->lines, line = soon->asked % soon->lines;
     p->ahead_groups = 0;
-    if (tap >= TAPS * TAPS) return;
-    p->ahead = soon->first + (tap / TAPS * w->h + tap % TAPS * w->w + line * LINE) * (int64_t)sizeof(float);
+    if (tap >= FC_SIDE * FC_SIDE) return;
+    p->ahead = soon->first + (tap / FC_SIDE * w->h + tap % FC_SIDE * w->w + line * FC_LINE) * (int64_t)sizeof(float);
     p->ahead_groups = fc_least(p->panels * p->groups, soon->lines - line);
-    p->ahead_each = p->channels;
+    p->ahead_each = soon->channels;
     p->ahead_step = w->depth * (int64_t)sizeof(float);
-    p->ahead_jump = LINE * (int64_t)sizeof(float);
+    p->ahead_jump = FC_LINE * (int64_t)sizeof(float);
     soon->asked += p->ahead_groups;
 }
 
 /* Of filters that were transformed before, the next panel while one is multiplied: too many for hardware to keep up. */
 static void aim_packed(fc_products *p, int64_t columns) {
-    const int64_t line = LINE * (int64_t)sizeof(float);
+    const int64_t line = FC_LINE * (int64_t)sizeof(float);
     p->ahead = (const char *)p->u + p->channels * columns * (int64_t)sizeof(float);
     p->ahead_groups = p->panels * p->groups;
-    p->ahead_each = fc_parts(p->channels * columns, LINE * p->groups);
+    p->ahead_each = fc_parts(p->channels * columns, FC_LINE * p->groups);
     p->ahead_step = line;
     p->ahead_jump = p->ahead_each * line;
 }
@@ -431,6 +442,7 @@ static void transform_and_multiply(const work *k, share bundle, int64_t next) {
         share soon = bundle;
         soon.first += part;
         if (soon.first >= c) soon = (share){.panel = bundle.panel + bundle.panels, .panels = next};
+        soon.channels = fc_least(part, c - soon.first);
         multiply(k, &bundle, &filters, prefetch_of(call, &soon));
     }
 }

@@ -7,19 +7,17 @@
 #include "winograd.h"
 
 enum {
-    TAPS = 3,
-    LINE = 16,  /* floats of a cache line */
     CHUNK = 32, /* channels that are laid out for their transform at a time */
     PART = 32,  /* channels of a task */
 };
 
-int64_t fc_filter_plane(int64_t columns, int64_t channels) { return columns * channels + LINE; }
+int64_t fc_filter_plane(int64_t columns, int64_t channels) { return columns * channels + FC_LINE; }
 
 int fc_winograd_rung(const fc_forward *call) {
     return call->problem.stride_h == 2 ? 4 : 2 * (call->winograd.rows == 4) + (call->winograd.columns == 4);
 }
 
-int64_t fc_winograd_cells(int64_t outputs, int64_t stride) { return (outputs - 1) * stride + TAPS; }
+int64_t fc_winograd_cells(int64_t outputs, int64_t stride) { return (outputs - 1) * stride + FC_SIDE; }
 
 static int64_t cells_of(const fc_forward *call) {
     const fc_problem *p = &call->problem;
@@ -36,14 +34,14 @@ static void transform_panel(const fc_forward *call, int64_t panel, int64_t first
     const int lanes = call->kernels->f32.lanes;
     const int64_t columns = fc_least(vectors * lanes, call->problem.f - f);
     const char *from = (const char *)w->data + (first * w->depth + f * w->column) * size;
-    float dense[TAPS * TAPS * CHUNK * 2 * LINE]; /* [tap][channel][column] */
+    float dense[FC_SIDE * FC_SIDE * CHUNK * 2 * FC_LINE]; /* [tap][channel][column] */
     const int64_t tap = CHUNK * vectors * lanes;
     for (int64_t c = 0; c < channels; c += CHUNK, from += CHUNK * w->depth * size, to += tap) {
         const int64_t count = fc_least(CHUNK, channels - c);
-        for (int i = 0; i < TAPS * TAPS; i++)
-            fc_pack_panels(call->kernels, call->x.dtype, from + (i / TAPS * w->h + i % TAPS * w->w) * size, w->depth,
-                           w->column, count, columns, vectors * lanes, dense + i * tap, 0);
-        call->kernels->winograd.filter[fc_winograd_rung(call)](&(fc_taps){dense, vectors * lanes, TAPS * tap, tap},
+        for (int i = 0; i < FC_SIDE * FC_SIDE; i++)
+            fc_pack_panels(call->kernels, call->x.dtype, from + (i / FC_SIDE * w->h + i % FC_SIDE * w->w) * size,
+                           w->depth, w->column, count, columns, vectors * lanes, dense + i * tap, 0);
+        call->kernels->winograd.filter[fc_winograd_rung(call)](&(fc_taps){dense, vectors * lanes, FC_SIDE * tap, tap},
                                                                count, vectors, to, 0, plane);
     }
 }

@@ -4,8 +4,12 @@
 
 #include "forward.h"
 
-/* Columns that are transformed at a time: of shorter rows, most of what memory delivers would be other panels'. */
-enum { FC_BUNDLE = 64 };
+enum {
+    FC_SIDE = 3,    /* taps along an axis */
+    FC_LINE = 16,   /* floats of a cache line */
+    FC_BUNDLE = 64, /* columns that are transformed at a time: of shorter rows, most of what memory delivers would be
+                       other panels' */
+};
 
 /* Where they are, and how many elements it is from panel to panel and from cell to cell. */
 typedef struct fc_bank {

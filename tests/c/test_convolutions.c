@@ -81,6 +81,7 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
         p->groups = p->dilation_h = p->dilation_w = 1;
         p->stride_h = p->stride_w = between(1, 2);
         p->kh = p->kw = 3;
+        if (between(0, 3) == 0) p->f = between(65, 150); /* more than one bundle of columns */
         p->oh = windows(p->h, 3, p->stride_h, 1, p->pad_top + p->pad_bottom);
         p->ow = windows(p->w, 3, p->stride_w, 1, p->pad_left + p->pad_right);
         if (p->oh < 1 || p->ow < 1) return 0;
