@@ -13,8 +13,8 @@ typedef enum fc_lanes {
     FC_TAPS,      /* of one input pixel: fc_tap_products, for arithmetic types, 1 group, dense taps, and stride 1 */
     FC_GROUPS,    /* channels of several groups: fc_narrow_groups_task, for 4-byte arithmetic, dense taps along the row,
                      and folded sums in blocks of whole runs */
-    FC_WINOGRAD /* channels of transformed tiles: fc_winograd_task, for sums in float32 of 3x3 dense taps, 1 group, and
-                   stride 1 or 2 along both axes */
+    FC_WINOGRAD   /* channels of transformed tiles: fc_winograd_task, for sums in float32 of dense taps, up to FC_WIDEST
+                     along an axis, 1 group, and stride 1 or, with 3x3 taps, 2 along both axes */
 } fc_lanes;
 
 typedef struct fc_forward {

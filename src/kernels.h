@@ -94,7 +94,7 @@ typedef struct fc_products {
 } fc_products;
 typedef void fc_products_fn(const fc_products *products);
 
-/* The 3x3 taps of some filters, columns side by side; the steps to the next channel, row and column count elements. */
+/* Taps of some filters, columns side by side; the steps to the next channel, row and column count elements. */
 typedef struct fc_taps {
     const void *first;
     int64_t channel, row, column;
@@ -102,7 +102,7 @@ typedef struct fc_taps {
 
 /* The transforms of one tile shape; cells of a tile, in rows, are `plane` elements apart. Of the input's cells, of some
  * channels: whole vectors are written, of each block `v_block` elements after those of the block before. Of the taps of
- * some channels, and 1 vector of columns or some panels of 2: [cell][panel][channel][column], `panel` elements from
+ * some channels, 3 along an axis, or 1 where the tile is 1 output, and 1 vector of columns or some panels of 2: [cell][panel][channel][column], `panel` elements from
  * panel to panel. Of the products of a tile: outputs `row` and `column` elements apart; whether all of them are finite.
  */
 typedef void fc_winograd_input_fn(const void *const *cells, int64_t channels, int64_t block, void *v, int64_t v_block,
@@ -117,10 +117,10 @@ typedef uint32_t fc_peak_fn(const void *elements, int64_t count);
 typedef struct fc_winograd_kernels {
     int rows[2];                           /* [halves of a block - 1]: most tiles of a group */
     fc_products_fn *const *products[2][2]; /* [halves - 1][vectors of a panel's columns - 1][tiles of a group - 1] */
-    /* [2 * (4 rows of outputs) + (4 columns of outputs)]; the last are for 2 x 2 outputs with stride 2 */
-    fc_winograd_input_fn *input[5];
-    fc_winograd_filter_fn *filter[5];
-    fc_winograd_output_fn *output[5];
+    /* [3 * rows + columns], where 1, 2 and 4 outputs count as 0, 1 and 2; the first are for 2 x 2 with stride 2 */
+    fc_winograd_input_fn *input[9];
+    fc_winograd_filter_fn *filter[9];
+    fc_winograd_output_fn *output[9];
     fc_peak_fn *peak;
 } fc_winograd_kernels;
 

@@ -1,9 +1,10 @@
 /* Winograd's minimal filtering: transformed tiles times transformed filters, cell by cell, in place of 3x3 taps.
  *
  * A tile of m x m outputs takes (m + 2) x (m + 2) products for each pair of channels in place of 9 m x m; with stride
- * 2, one of 2 x 2 takes 5 x 5. A task
- * transforms a range of tiles; then, for a bundle of panels of output channels, it multiplies, cell by cell, all those
- * tiles with the cell's filters, and transforms the products back. Outputs that this does not serve are replaced by
+ * 2, one of 2 x 2 takes 5 x 5. Of larger filters, each piece of 3x3 taps, or 1x3 or 3x1, has the tiles that it meets
+ * transformed as if they were further channels. A task transforms a range of tiles; then, for a bundle of panels of
+ * output channels, it multiplies, cell by cell, all those tiles with the cell's filters, and transforms the products
+ * back. Outputs that this does not serve are replaced by
  * direct sums: those that come out non-finite, and, as every output of a tile 4 high or wide rounds with all of its
  * cells, the tiles whose values are too uneven. */
 #include "winograd.h"
@@ -12,12 +13,10 @@
 #include "pack.h"
 #include "sizes.h"
 #include "split.h"
-#include "winograd_filters.h"
+#include "winograd_tiles.h"
 #include <string.h>
 
 enum {
-    CELLS = FC_SIDE + 3, /* of a tile, along an axis, at most */
-
     /* Filters are transformed by each task as it needs them, a bundle of panels and a part of the channels at a time,
      * in the second cache, for memory is slow: with 256 channels and more, writing them there and reading them again
      * takes as long as all else. Few filters of many tiles, and those of fewer panels than threads, are transformed
@@ -29,44 +28,8 @@ enum {
     HELD = 9 << 15,    /* bytes of a bundle's transformed filters and products: of a second cache of 512 KB */
     FEWEST_TILES = 32, /* that make up for transforming filters, */
     MOST_TILES = 100,  /* and that stay in the third cache, */
-    MOST = 3 << 22,    /* with no more bytes of tiles and products than these */
-
-    TINY = 27, /* the exponent of 2^-100 */
-    UNEVEN = 8 /* binary orders of magnitude between a window's largest value and the tile's: the error of the tile's
-                  values is then 2^-24 * 2^8 of the window's */
+    MOST = 3 << 22     /* with no more bytes of tiles and products than these */
 };
-
-/* How the images and a range of their tiles are laid out; sizes and steps count elements. */
-typedef struct grid {
-    int64_t m_rows, m_columns, rows, columns, cells; /* outputs and cells of a tile */
-    int64_t high, wide, tiles;                       /* tiles of an image, and of all */
-    int64_t pitch;                                   /* of pixels of all channels */
-    int64_t plane, block;                            /* of transformed tiles */
-    int64_t products_plane;
-    int rung; /* index of the transforms */
-} grid;
-
-/* Planes of cells begin an odd number of lines apart, so that the cells of a tile do not share a set of the first
- * cache. */
-static int64_t odd_lines(int64_t elements) { return (fc_parts(elements, FC_LINE) | 1) * FC_LINE; }
-
-static grid grid_of(const fc_forward *call) {
-    const fc_problem *p = &call->problem;
-    const int64_t m_rows = call->winograd.rows, m_columns = call->winograd.columns;
-    grid g = {.m_rows = m_rows, .m_columns = m_columns};
-    g.rows = fc_winograd_cells(m_rows, p->stride_h);
-    g.columns = fc_winograd_cells(m_columns, p->stride_w);
-    g.cells = g.rows * g.columns;
-    g.high = fc_parts(p->oh, m_rows);
-    g.wide = fc_parts(p->ow, m_columns);
-    g.tiles = p->n * g.high * g.wide;
-    g.pitch = odd_lines(p->c);
-    g.plane = odd_lines(call->pixels * call->winograd.block);
-    g.block = g.cells * g.plane;
-    g.products_plane = odd_lines(call->pixels * call->columns_at_once);
-    g.rung = fc_winograd_rung(call);
-    return g;
-}
 
 static int in_place(const fc_forward *call) { return call->y.stride_c == 1 && !fc_is_half(call->y.dtype); }
 
@@ -78,17 +41,16 @@ typedef struct layout {
     int64_t zeros, uneven, tiles, products, filters, outputs, strict, patch, peaks, direct, size;
 } layout;
 
-static layout layout_of(const fc_forward *call, const grid *g) {
+static layout layout_of(const fc_forward *call, const fc_grid *g) {
     const int64_t size = sizeof(float);
     const int64_t tile = g->m_rows * g->m_columns * fc_panel_width(call) * size;
-    const int64_t segment =
-        g->rows * fc_winograd_cells(fc_least(call->pixels, g->wide) * g->m_columns, call->problem.stride_w);
+    const int64_t segment = fc_segment_pixels(call, g);
     fc_forward direct = *call;
     fc_direct_split(&direct, g->m_rows, g->m_columns);
     layout l = {.zeros = FC_HEADER};
     l.uneven = l.zeros + g->pitch * size;
     l.tiles = l.uneven + fc_aligned(call->pixels);
-    l.products = l.tiles + fc_parts(call->problem.c, call->winograd.block) * g->block * size;
+    l.products = l.tiles + g->pieces.count * g->blocks * g->block * size;
     l.filters = l.products + g->cells * g->products_plane * size;
     const int64_t filters = g->cells * fc_filter_plane(call->columns_at_once, call->ranges.chunk) * size;
     l.outputs = l.filters + (call->packed || call->pack_tasks ? 0 : filters);
@@ -102,7 +64,7 @@ static layout layout_of(const fc_forward *call, const grid *g) {
 
 /* How many panels are a bundle at most, and how many channels a part: their transformed filters, and the products of a
  * task's tiles with them, stay in the second cache, while the tiles pass through it. */
-static void set_bundle_and_part(fc_forward *call, const grid *g) {
+static void set_bundle_and_part(fc_forward *call, const fc_grid *g) {
     const int64_t width = fc_panel_width(call), bytes = g->cells * width * (int64_t)sizeof(float);
     const int64_t block = call->winograd.block, fit = HELD / (bytes * (block + call->pixels));
     const int64_t bundle = fit < 1 ? 1 : fc_least(fit, FC_BUNDLE / width);
@@ -112,17 +74,19 @@ static void set_bundle_and_part(fc_forward *call, const grid *g) {
 }
 
 /* Ranges of tiles, for tasks that share the transformed filters: their products are those of all panels. */
-static int64_t ranges_of_shared(const fc_forward *call, const grid *g, int threads) {
-    const int64_t columns = g->pitch + fc_panels(call) * fc_panel_width(call);
+static int64_t ranges_of_shared(const fc_forward *call, const fc_grid *g, int threads) {
+    const int64_t columns = g->depth + fc_panels(call) * fc_panel_width(call);
     const int64_t bytes = g->cells * columns * (int64_t)sizeof(float), fit = CACHED / bytes;
     const int64_t most = MOST / bytes, each = fit > CACHED_TILES ? fit : fc_least(CACHED_TILES, most > 1 ? most : 1);
     const int64_t ranges = fc_parts(g->tiles, each);
+    const int64_t nearest = (2 * ranges + threads - 1) / (2 * threads) * threads;
+    if (nearest && fc_parts(g->tiles, nearest) <= most) return nearest;
     return ranges > 1 || fc_panels(call) < threads ? fc_parts(ranges, threads) * threads : ranges;
 }
 
 /* And for tasks of their own, whose products are those of a bundle. */
-static int64_t ranges_of_own(const grid *g, int threads) {
-    const int64_t fit = MOST / (g->cells * (g->pitch + FC_BUNDLE) * (int64_t)sizeof(float)), most = fit > 1 ? fit : 1;
+static int64_t ranges_of_own(const fc_grid *g, int threads) {
+    const int64_t fit = MOST / (g->cells * (g->depth + FC_BUNDLE) * (int64_t)sizeof(float)), most = fit > 1 ? fit : 1;
     const int64_t ranges = fc_parts(g->tiles, fc_least(g->tiles > TILES ? MOST_TILES : TILES, most));
     const int64_t more = g->tiles > TILES ? fc_least(threads, g->tiles / FEWEST_TILES) : 1;
     return ranges < more ? more : ranges > threads ? fc_parts(ranges, threads) * threads : ranges;
@@ -131,7 +95,7 @@ static int64_t ranges_of_own(const grid *g, int threads) {
 void fc_winograd_split(fc_forward *call, int threads) {
     call->direct = fc_windows_in_place(call);
     call->pixels = 1;
-    grid g = grid_of(call);
+    fc_grid g = fc_grid_of(call);
     const int64_t panels = fc_panels(call), rows = most_rows(call);
     const int once = g.tiles > TILES ? fc_transformed_size(call) <= SHARED : panels < threads;
     const int shared = once || call->packed;
@@ -146,35 +110,22 @@ void fc_winograd_split(fc_forward *call, int threads) {
     if (!shared) set_bundle_and_part(call, &g);
     call->tasks = call->row_tasks * call->channel_tasks;
     call->in_place = in_place(call);
-    g = grid_of(call);
+    g = fc_grid_of(call);
     call->scratch_bytes = layout_of(call, &g).size;
 }
 
 /* What one task works with. */
 typedef struct work {
     const fc_forward *call;
-    grid g;
+    fc_grid g;
     layout at;
     char *scratch;
     int64_t first, end; /* tiles */
 } work;
 
-/* A tile's place. */
-typedef struct place {
-    int64_t image, y, x;   /* its first output */
-    int64_t rows, columns; /* outputs inside the image */
-} place;
-
-static place place_of(const work *k, int64_t tile) {
-    const grid *g = &k->g;
-    const fc_problem *p = &k->call->problem;
-    const int64_t y = tile / g->wide % g->high * g->m_rows, x = tile % g->wide * g->m_columns;
-    return (place){tile / g->wide / g->high, y, x, fc_least(g->m_rows, p->oh - y), fc_least(g->m_columns, p->ow - x)};
-}
-
 /* To the next tile. */
-static place next_place(const work *k, place at) {
-    const grid *g = &k->g;
+static fc_place next_place(const work *k, fc_place at) {
+    const fc_grid *g = &k->g;
     const fc_problem *p = &k->call->problem;
     at.x += g->m_columns;
     if (at.x >= p->ow) {
@@ -190,92 +141,9 @@ static place next_place(const work *k, place at) {
     return at;
 }
 
-/* Whether some output's window holds only values that are small beside the tile's largest, or that is not finite, or so
- * small that differences are flushed to zero. */
-static int is_uneven(const grid *g, const place *at, const uint32_t *peaks, int64_t row) {
-    uint32_t most = 0, least = UINT32_MAX;
-    for (int64_t i = 0; i < g->rows; i++)
-        for (int64_t j = 0; j < g->columns; j++)
-            if (peaks[i * row + j] > most) most = peaks[i * row + j];
-    for (int64_t i = 0; i < at->rows; i++) {
-        uint32_t columns[CELLS];
-        for (int64_t j = 0; j < g->columns; j++) {
-            const uint32_t *of = peaks + i * row + j;
-            columns[j] = of[0] > of[row] ? of[0] : of[row];
-            if (of[2 * row] > columns[j]) columns[j] = of[2 * row];
-        }
-        for (int64_t j = 0; j < at->columns; j++) {
-            uint32_t window = columns[j] > columns[j + 1] ? columns[j] : columns[j + 1];
-            if (columns[j + 2] > window) window = columns[j + 2];
-            if (window < least) least = window;
-        }
-    }
-    if (most && most >> 23 < TINY) return 1;
-    return most >> 23 == 0xff || (most >> 23) > (least >> 23) + UNEVEN;
-}
-
-/* Transforms `count` tiles of one row of tiles, from `tile` on. */
-static void spread_row(const work *k, int64_t tile, int64_t count) {
-    const fc_forward *call = k->call;
-    const fc_problem *p = &call->problem;
-    const grid *g = &k->g;
-    const place start = place_of(k, tile);
-    const int64_t top = start.y * p->stride_h - p->pad_top, left = start.x * p->stride_w - p->pad_left;
-    const int64_t wide = fc_winograd_cells(count * g->m_columns, p->stride_w);
-    const int64_t from_y = top < 0 ? -top : 0, end_y = fc_least(g->rows, p->h - top);
-    const int64_t from_x = left < 0 ? -left : 0, end_x = fc_least(wide, p->w - left);
-    const int weighed = g->m_rows > 2 || g->m_columns > 2;
-    uint32_t *const peaks = (uint32_t *)(k->scratch + k->at.peaks);
-    const char *const zeros = k->scratch + k->at.zeros;
-
-    uintptr_t origin; /* of the first tile's first cell */
-    int64_t row, column;
-    if (call->direct) {
-        const fc_view view = fc_direct_view(call, 0);
-        row = view.tap_row;
-        column = view.tap_column;
-        origin = view.origin + (uintptr_t)(start.image * view.image + start.y * view.row + start.x * view.column);
-    } else {
-        const fc_tensor *x = &call->x;
-        const int64_t size = fc_dtype_size(x->dtype);
-        char *const patch = k->scratch + k->at.patch;
-        column = g->pitch * (int64_t)sizeof(float);
-        row = wide * column;
-        origin = (uintptr_t)patch;
-        for (int64_t i = from_y; i < end_y && from_x < end_x; i++)
-            fc_stage_pixels(
-                call->kernels, x->dtype,
-                (const char *)x->data +
-                    (start.image * x->stride_n + (top + i) * x->stride_h + (left + from_x) * x->stride_w) * size,
-                x->stride_w, x->stride_c, end_x - from_x, p->c, patch + i * row + from_x * column, g->pitch);
-    }
-    for (int64_t i = 0; i < g->rows && weighed; i++)
-        for (int64_t j = 0; j < wide; j++) {
-            const int inside = i >= from_y && i < end_y && j >= from_x && j < end_x;
-            peaks[i * wide + j] =
-                inside ? call->kernels->winograd.peak((const void *)(origin + (uintptr_t)(i * row + j * column)), p->c)
-                       : 0;
-        }
-    for (int64_t t = 0; t < count; t++) {
-        const void *cells[CELLS * CELLS];
-        const int64_t first = t * g->m_columns * p->stride_w, done = tile + t - k->first;
-        for (int64_t i = 0; i < g->rows; i++)
-            for (int64_t j = 0; j < g->columns; j++) {
-                const int inside = i >= from_y && i < end_y && first + j >= from_x && first + j < end_x;
-                cells[i * g->columns + j] =
-                    inside ? (const void *)(origin + (uintptr_t)(i * row + (first + j) * column)) : zeros;
-            }
-        const int64_t block = call->winograd.block;
-        call->kernels->winograd.input[g->rung](cells, p->c, block, (float *)(k->scratch + k->at.tiles) + done * block,
-                                               g->block, g->plane);
-        const place at = place_of(k, tile + t);
-        k->scratch[k->at.uneven + done] = weighed && is_uneven(g, &at, peaks + first, wide);
-    }
-}
-
 /* The direct sums of a tile's outputs, for a panel, in place of all that it has or of those that are not finite. */
-static void replace(const work *k, const place *at, int64_t channel, int64_t columns, int all, float *outputs) {
-    const grid *g = &k->g;
+static void replace(const work *k, const fc_place *at, int64_t channel, int64_t columns, int all, float *outputs) {
+    const fc_grid *g = &k->g;
     fc_forward direct = *k->call;
     fc_direct_split(&direct, g->m_rows, g->m_columns);
     const fc_region region = {.image = at->image,
@@ -295,13 +163,13 @@ static void replace(const work *k, const place *at, int64_t channel, int64_t col
         }
 }
 
-static char *place_in(const fc_tensor *y, const place *at, int64_t channel) {
+static char *place_in(const fc_tensor *y, const fc_place *at, int64_t channel) {
     const int64_t pixel = at->image * y->stride_n + at->y * y->stride_h + at->x * y->stride_w;
     return (char *)y->data + (pixel + channel * y->stride_c) * fc_dtype_size(y->dtype);
 }
 
 /* Prefetches a tile's outputs of some channels that lie side by side. */
-static void expect(const fc_tensor *y, const place *at, int64_t channel, int64_t columns) {
+static void expect(const fc_tensor *y, const fc_place *at, int64_t channel, int64_t columns) {
     char *const first = place_in(y, at, channel);
     for (int64_t i = 0; i < at->rows; i++)
         for (int64_t j = 0; j < at->columns; j++)
@@ -313,14 +181,14 @@ static void expect(const fc_tensor *y, const place *at, int64_t channel, int64_t
 static void gather(const work *k, int64_t panel, int64_t index) {
     const fc_forward *call = k->call;
     const fc_tensor *y = &call->y;
-    const grid *g = &k->g;
+    const fc_grid *g = &k->g;
     const int64_t width = fc_panel_width(call), channel = panel * width, size = fc_dtype_size(y->dtype);
     const int64_t columns = fc_least(width, call->problem.f - channel);
     const int64_t pitch = columns > call->kernels->f32.lanes ? width : width / 2;
     const float *products = (const float *)(k->scratch + k->at.products) + index * call->pixels * width;
     float *const outputs = (float *)(k->scratch + k->at.outputs);
     fc_winograd_output_fn *const transform = call->kernels->winograd.output[g->rung];
-    place at, next = place_of(k, k->first);
+    fc_place at, next = fc_place_of(call, g, k->first);
     for (int64_t tile = k->first; tile < k->end; tile++, products += pitch) {
         const int uneven = k->scratch[k->at.uneven + tile - k->first];
         at = next;
@@ -343,7 +211,7 @@ static void gather(const work *k, int64_t panel, int64_t index) {
     }
 }
 
-/* Some panels of output channels, and some input channels. */
+/* Some panels of output channels, and some input channels of one piece, which count on through the pieces. */
 typedef struct share {
     int64_t panel, panels, first, channels;
 } share;
@@ -353,25 +221,33 @@ typedef struct share {
 typedef struct prefetch {
     const char *first;
     int64_t channels;
-    int64_t lines, asked; /* of a tap's channel, and of all taps */
+    int64_t rows, columns; /* of taps */
+    int64_t lines, asked;  /* of a tap's channel, and of all taps */
 } prefetch;
 
-static const prefetch nothing = {NULL, 0, 1, FC_SIDE * FC_SIDE};
+static const prefetch nothing = {.lines = 1};
 
 static prefetch prefetch_of(const fc_forward *call, const share *next) {
     if (!next->panels || call->w.column != 1 || fc_is_half(call->x.dtype)) return nothing;
+    const fc_filters *w = &call->w;
+    const fc_piece piece = fc_piece_at(call, next->first / call->problem.c);
     const int64_t width = fc_panel_width(call), column = next->panel * width;
     const int64_t columns = fc_least(next->panels * width, call->problem.f - column);
-    const float *first = (const float *)call->w.data + next->first * call->w.depth + column;
-    return (prefetch){(const char *)first, next->channels, columns / FC_LINE + 1, 0};
+    const int64_t at = piece.row * w->h + piece.column * w->w + next->first % call->problem.c * w->depth + column;
+    return (prefetch){.first = (const char *)((const float *)w->data + at),
+                      .channels = next->channels,
+                      .rows = piece.rows,
+                      .columns = piece.columns,
+                      .lines = columns / FC_LINE + 1};
 }
 
 static void aim(const work *k, prefetch *soon, fc_products *p) {
     const fc_filters *w = &k->call->w;
     const int64_t tap = soon->asked / soon->lines, line = soon->asked % soon->lines;
     p->ahead_groups = 0;
-    if (tap >= FC_SIDE * FC_SIDE) return;
-    p->ahead = soon->first + (tap / FC_SIDE * w->h + tap % FC_SIDE * w->w + line * FC_LINE) * (int64_t)sizeof(float);
+    if (tap >= soon->rows * soon->columns) return;
+    p->ahead = soon->first +
+               (tap / soon->columns * w->h + tap % soon->columns * w->w + line * FC_LINE) * (int64_t)sizeof(float);
     p->ahead_groups = fc_least(p->panels * p->groups, soon->lines - line);
     p->ahead_each = soon->channels;
     p->ahead_step = w->depth * (int64_t)sizeof(float);
@@ -389,13 +265,14 @@ static void aim_packed(fc_products *p, int64_t columns) {
     p->ahead_jump = p->ahead_each * line;
 }
 
-/* The products of all tiles with a share of the filters. */
-static void multiply(const work *k, const share *of, const fc_bank *filters, prefetch soon) {
+/* The products of all tiles with a share of the filters, which are in the bank from its channel `at` on. */
+static void multiply(const work *k, const share *of, const fc_bank *filters, int64_t at, prefetch soon) {
     const fc_forward *call = k->call;
-    const grid *g = &k->g;
+    const fc_grid *g = &k->g;
     const fc_winograd_kernels *kernels = &call->kernels->winograd;
     const int lanes = call->kernels->f32.lanes;
-    const int64_t block = call->winograd.block;
+    const int64_t c = call->problem.c, block = call->winograd.block;
+    const int64_t first_block = of->first / c * g->blocks + of->first % c / block;
     const int64_t tiles = k->end - k->first, groups = fc_parts(tiles, most_rows(call));
     const int64_t rows = tiles / groups, longer = tiles % groups; /* so many groups have a tile more */
     const int64_t width = fc_panel_width(call), left = call->problem.f - of->panel * width;
@@ -407,13 +284,13 @@ static void multiply(const work *k, const share *of, const fc_bank *filters, pre
                      .m_panel = call->pixels * width,
                      .accumulate = of->first > 0};
     for (int64_t cell = 0; cell < g->cells; cell++) {
-        const float *v = (const float *)(k->scratch + k->at.tiles) + of->first / block * g->block + cell * g->plane;
+        const float *v = (const float *)(k->scratch + k->at.tiles) + first_block * g->block + cell * g->plane;
         float *const m = (float *)(k->scratch + k->at.products) + cell * g->products_plane;
         const float *u = filters->u + cell * filters->plane;
         for (int64_t i = 0; i < of->panels; i += p.panels) {
             const int vectors = narrow && i + 1 == of->panels ? 1 : 2;
             p.panels = vectors == 1 ? 1 : of->panels - narrow;
-            p.u = u + i * filters->panel;
+            p.u = u + i * filters->panel + at * vectors * lanes;
             for (int64_t group = 0, tile = 0; group < groups; group += p.groups) {
                 const int64_t count = rows + (group < longer); /* tiles of each of these groups */
                 p.groups = (group < longer ? longer : groups) - group;
@@ -436,22 +313,22 @@ static void transform_and_multiply(const work *k, share bundle, int64_t next) {
     const fc_forward *call = k->call;
     const int64_t c = call->problem.c, part = call->ranges.chunk, step = part * fc_panel_width(call);
     const fc_bank filters = {(float *)(k->scratch + k->at.filters), step, fc_filter_plane(call->columns_at_once, part)};
-    for (; bundle.first < c; bundle.first += part) {
-        bundle.channels = fc_least(part, c - bundle.first);
+    for (int64_t all = k->g.pieces.count * c; bundle.first < all; bundle.first += bundle.channels) {
+        bundle.channels = fc_least(part, c - bundle.first % c);
         fc_transform_panels(call, bundle.panel, bundle.panels, bundle.first, bundle.channels, &filters, 0);
         share soon = bundle;
-        soon.first += part;
-        if (soon.first >= c) soon = (share){.panel = bundle.panel + bundle.panels, .panels = next};
-        soon.channels = fc_least(part, c - soon.first);
-        multiply(k, &bundle, &filters, prefetch_of(call, &soon));
+        soon.first += bundle.channels;
+        if (soon.first == all) soon = (share){.panel = bundle.panel + bundle.panels, .panels = next};
+        soon.channels = fc_least(part, c - soon.first % c);
+        multiply(k, &bundle, &filters, 0, prefetch_of(call, &soon));
     }
 }
 
 void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
     const fc_float_mode callers = fc_float_mode_enter();
     const int64_t range = task / call->channel_tasks, channel_task = task % call->channel_tasks;
-    work k = {.call = call, .g = grid_of(call), .scratch = scratch};
-    const grid *g = &k.g;
+    work k = {.call = call, .g = fc_grid_of(call), .scratch = scratch};
+    const fc_grid *g = &k.g;
     k.at = layout_of(call, g);
     const int64_t rows = most_rows(call), groups = fc_parts(g->tiles, rows); /* whole ones but the last */
     k.first = groups * range / call->row_tasks * rows;
@@ -459,20 +336,23 @@ void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
     fc_held *const held = scratch;
     if (held->call != call || held->index != range) {
         memset(k.scratch + k.at.zeros, 0, (size_t)g->pitch * sizeof(float));
-        for (int64_t tile = k.first, count; tile < k.end; tile += count) {
-            count = fc_least(k.end - tile, g->wide - tile % g->wide);
-            spread_row(&k, tile, count);
-        }
+        const fc_spread to = {.zeros = k.scratch + k.at.zeros,
+                              .patch = k.scratch + k.at.patch,
+                              .peaks = (uint32_t *)(k.scratch + k.at.peaks),
+                              .tiles = (float *)(k.scratch + k.at.tiles),
+                              .uneven = k.scratch + k.at.uneven};
+        fc_spread_tiles(call, g, k.first, k.end, &to);
         *held = (fc_held){call, range};
     }
     const int64_t panels = fc_panels(call), end = panels * (channel_task + 1) / call->channel_tasks;
     const int64_t most = call->columns_at_once / fc_panel_width(call);
     for (int64_t panel = panels * channel_task / call->channel_tasks, count; panel < end; panel += count) {
         count = fc_least(most, end - panel);
-        const share bundle = {.panel = panel, .panels = count, .channels = call->problem.c};
+        share bundle = {.panel = panel, .panels = count, .channels = call->problem.c};
         if (call->packed) {
             const fc_bank filters = fc_packed_bank(call, call->packed, panel);
-            multiply(&k, &bundle, &filters, nothing);
+            for (int64_t all = g->pieces.count * bundle.channels; bundle.first < all; bundle.first += bundle.channels)
+                multiply(&k, &bundle, &filters, bundle.first, nothing);
         } else {
             transform_and_multiply(&k, bundle, fc_least(most, end - panel - count));
         }

@@ -1,4 +1,4 @@
-/* Winograd's minimal filtering of 3x3 taps, as independent tasks of an fc_forward. */
+/* Winograd's minimal filtering, as independent tasks of an fc_forward. */
 #ifndef FC_WINOGRAD_H
 #define FC_WINOGRAD_H
 

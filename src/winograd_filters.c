@@ -5,6 +5,7 @@
 #include "sizes.h"
 #include "split.h"
 #include "winograd.h"
+#include <string.h>
 
 enum {
     CHUNK = 32, /* channels that are laid out for their transform at a time */
@@ -13,36 +14,63 @@ enum {
 
 int64_t fc_filter_plane(int64_t columns, int64_t channels) { return columns * channels + FC_LINE; }
 
+/* Strides are 1 where a tile is one output high or wide. */
 int fc_winograd_rung(const fc_forward *call) {
-    return call->problem.stride_h == 2 ? 4 : 2 * (call->winograd.rows == 4) + (call->winograd.columns == 4);
+    const fc_winograd *tile = &call->winograd;
+    return call->problem.stride_h == 2 ? 0 : (int)(3 * (tile->rows / 2) + tile->columns / 2);
 }
 
-int64_t fc_winograd_cells(int64_t outputs, int64_t stride) { return (outputs - 1) * stride + FC_SIDE; }
+int64_t fc_winograd_cells(int64_t outputs, int64_t stride) {
+    return outputs == 1 ? 1 : (outputs - 1) * stride + FC_PIECE;
+}
+
+fc_pieces fc_pieces_of(const fc_forward *call) {
+    const fc_winograd *tile = &call->winograd;
+    fc_pieces pieces = {.rows = tile->rows == 1 ? 1 : FC_PIECE, .columns = tile->columns == 1 ? 1 : FC_PIECE};
+    pieces.wide = fc_parts(call->problem.kw, pieces.columns);
+    pieces.count = fc_parts(call->problem.kh, pieces.rows) * pieces.wide;
+    return pieces;
+}
+
+fc_piece fc_piece_at(const fc_forward *call, int64_t index) {
+    const fc_problem *p = &call->problem;
+    const fc_pieces pieces = fc_pieces_of(call);
+    const int64_t row = index / pieces.wide * pieces.rows, column = index % pieces.wide * pieces.columns;
+    return (fc_piece){row, column, fc_least(pieces.rows, p->kh - row), fc_least(pieces.columns, p->kw - column)};
+}
 
 static int64_t cells_of(const fc_forward *call) {
     const fc_problem *p = &call->problem;
     return fc_winograd_cells(call->winograd.rows, p->stride_h) * fc_winograd_cells(call->winograd.columns, p->stride_w);
 }
 
+static int64_t all_channels(const fc_forward *call) { return fc_pieces_of(call).count * call->problem.c; }
 static int64_t all_columns(const fc_forward *call) { return fc_panels(call) * fc_panel_width(call); }
 
-/* Transforms the filters of some channels, `first` and the next, of one panel. */
-static void transform_panel(const fc_forward *call, int64_t panel, int64_t first, int64_t channels, int vectors,
-                            float *to, int64_t plane) {
+/* Elements from a piece's first tap, of channel 0 and column 0, to the first that is transformed. */
+static int64_t offset_of(const fc_filters *w, const fc_piece *piece, int64_t channel, int64_t column) {
+    return piece->row * w->h + piece->column * w->w + channel * w->depth + column * w->column;
+}
+
+/* Transforms a piece's filters of some channels, `first` and the next, of one panel. */
+static void transform_panel(const fc_forward *call, const fc_piece *piece, int64_t panel, int64_t first,
+                            int64_t channels, int vectors, float *to, int64_t plane) {
     const fc_filters *w = &call->w;
     const int64_t size = fc_dtype_size(call->x.dtype), f = panel * fc_panel_width(call);
     const int lanes = call->kernels->f32.lanes;
     const int64_t columns = fc_least(vectors * lanes, call->problem.f - f);
-    const char *from = (const char *)w->data + (first * w->depth + f * w->column) * size;
-    float dense[FC_SIDE * FC_SIDE * CHUNK * 2 * FC_LINE]; /* [tap][channel][column] */
+    const char *from = (const char *)w->data + offset_of(w, piece, first, f) * size;
+    float dense[FC_PIECE * FC_PIECE * CHUNK * 2 * FC_LINE]; /* [tap][channel][column] */
     const int64_t tap = CHUNK * vectors * lanes;
+    const fc_taps taps = {dense, vectors * lanes, FC_PIECE * tap, tap};
+    if (piece->rows * piece->columns < FC_PIECE * FC_PIECE) memset(dense, 0, sizeof(dense));
     for (int64_t c = 0; c < channels; c += CHUNK, from += CHUNK * w->depth * size, to += tap) {
         const int64_t count = fc_least(CHUNK, channels - c);
-        for (int i = 0; i < FC_SIDE * FC_SIDE; i++)
-            fc_pack_panels(call->kernels, call->x.dtype, from + (i / FC_SIDE * w->h + i % FC_SIDE * w->w) * size,
-                           w->depth, w->column, count, columns, vectors * lanes, dense + i * tap, 0);
-        call->kernels->winograd.filter[fc_winograd_rung(call)](&(fc_taps){dense, vectors * lanes, FC_SIDE * tap, tap},
-                                                               count, vectors, to, 0, plane);
+        for (int64_t i = 0; i < piece->rows; i++)
+            for (int64_t j = 0; j < piece->columns; j++)
+                fc_pack_panels(call->kernels, call->x.dtype, from + (i * w->h + j * w->w) * size, w->depth, w->column,
+                               count, columns, vectors * lanes, dense + (i * FC_PIECE + j) * tap, 0);
+        call->kernels->winograd.filter[fc_winograd_rung(call)](&taps, count, vectors, to, 0, plane);
     }
 }
 
@@ -51,43 +79,48 @@ void fc_transform_panels(const fc_forward *call, int64_t panel, int64_t panels, 
     const fc_filters *w = &call->w;
     const int lanes = call->kernels->f32.lanes;
     const int64_t width = fc_panel_width(call), columns = fc_least(panels * width, call->problem.f - panel * width);
-    const int readable = w->column == 1 && !fc_is_half(call->x.dtype);
+    const fc_pieces pieces = fc_pieces_of(call);
+    const fc_piece piece = fc_piece_at(call, first / call->problem.c);
+    const int readable =
+        w->column == 1 && !fc_is_half(call->x.dtype) && piece.rows == pieces.rows && piece.columns == pieces.columns;
     const int64_t whole = readable ? columns / width : 0;
+    first %= call->problem.c;
     if (whole) {
-        const float *from = (const float *)w->data + first * w->depth + panel * width;
+        const float *from = (const float *)w->data + offset_of(w, &piece, first, panel * width);
         call->kernels->winograd.filter[fc_winograd_rung(call)](&(fc_taps){from, w->depth, w->h, w->w}, channels,
                                                                (int)(2 * whole), to->u + at * width, to->panel,
                                                                to->plane);
     }
     for (int64_t i = whole; i * width < columns; i++) {
         const int vectors = columns - i * width > lanes ? 2 : 1;
-        transform_panel(call, panel + i, first, channels, vectors, to->u + i * to->panel + at * vectors * lanes,
+        transform_panel(call, &piece, panel + i, first, channels, vectors, to->u + i * to->panel + at * vectors * lanes,
                         to->plane);
     }
 }
 
 int64_t fc_transformed_size(const fc_forward *call) {
-    return cells_of(call) * fc_filter_plane(all_columns(call), call->problem.c) * (int64_t)sizeof(float);
+    return cells_of(call) * fc_filter_plane(all_columns(call), all_channels(call)) * (int64_t)sizeof(float);
 }
 
 static int64_t bundles_to_transform(const fc_forward *call) { return fc_parts(all_columns(call), FC_BUNDLE); }
 
-/* A bundle of panels and a part of the channels. */
+/* A bundle of panels and a part of a piece's channels. */
 int64_t fc_transform_tasks(const fc_forward *call) {
-    return bundles_to_transform(call) * fc_parts(call->problem.c, PART);
+    return bundles_to_transform(call) * fc_pieces_of(call).count * fc_parts(call->problem.c, PART);
 }
 
 fc_bank fc_packed_bank(const fc_forward *call, const void *packed, int64_t panel) {
-    const int64_t step = call->problem.c * fc_panel_width(call);
-    return (fc_bank){(float *)packed + panel * step, step, fc_filter_plane(all_columns(call), call->problem.c)};
+    const int64_t step = all_channels(call) * fc_panel_width(call);
+    return (fc_bank){(float *)packed + panel * step, step, fc_filter_plane(all_columns(call), all_channels(call))};
 }
 
 void fc_transform_filters(const fc_forward *call, int64_t task, void *transformed) {
     const fc_float_mode callers = fc_float_mode_enter();
     const int64_t bundles = bundles_to_transform(call), panels = fc_panels(call);
     const int64_t panel = panels * (task % bundles) / bundles, end = panels * (task % bundles + 1) / bundles;
-    const int64_t first = task / bundles * PART;
+    const int64_t c = call->problem.c, part = task / bundles, parts = fc_parts(c, PART);
+    const int64_t channel = part % parts * PART, first = part / parts * c + channel;
     const fc_bank to = fc_packed_bank(call, transformed, panel);
-    fc_transform_panels(call, panel, end - panel, first, fc_least(PART, call->problem.c - first), &to, first);
+    fc_transform_panels(call, panel, end - panel, first, fc_least(PART, c - channel), &to, first);
     fc_float_mode_leave(callers);
 }

@@ -1,11 +1,14 @@
-/* Filters transformed for Winograd's minimal filtering: [cell][panel][channel][column] of some panels and channels. */
+/* Filters transformed for Winograd's minimal filtering: [cell][panel][channel][column] of some panels and channels.
+ *
+ * A filter is a sum of pieces of 3 taps along an axis, or 1: their channels count on through the pieces. */
 #ifndef FC_WINOGRAD_FILTERS_H
 #define FC_WINOGRAD_FILTERS_H
 
 #include "forward.h"
 
 enum {
-    FC_SIDE = 3,    /* taps along an axis */
+    FC_PIECE = 3,   /* of a piece, along an axis, */
+    FC_WIDEST = 15, /* and of a filter at most */
     FC_LINE = 16,   /* floats of a cache line */
     FC_BUNDLE = 64, /* columns that are transformed at a time: of shorter rows, most of what memory delivers would be
                        other panels' */
@@ -20,14 +23,27 @@ typedef struct fc_bank {
 /* The index of the call's transforms in fc_winograd_kernels. */
 int fc_winograd_rung(const fc_forward *call);
 
-/* Cells that so many outputs, this stride apart, take along an axis. */
+/* Cells of a tile of so many outputs, this stride apart, along an axis. */
 int64_t fc_winograd_cells(int64_t outputs, int64_t stride);
+
+/* How filters are cut into pieces. */
+typedef struct fc_pieces {
+    int64_t rows, columns; /* taps of one, but for the last ones */
+    int64_t wide, count;
+} fc_pieces;
+fc_pieces fc_pieces_of(const fc_forward *call);
+
+/* One of them: its first tap, and the taps inside the filter. */
+typedef struct fc_piece {
+    int64_t row, column, rows, columns;
+} fc_piece;
+fc_piece fc_piece_at(const fc_forward *call, int64_t index);
 
 /* From cell to cell, of so many columns and channels: a line lies between them. */
 int64_t fc_filter_plane(int64_t columns, int64_t channels);
 
-/* Transforms the filters of some channels, `first` and the next, of some panels; `at` of the bank's channels is the
- * first to be written. */
+/* Transforms the filters of some channels of one piece, `first` and the next, of some panels; `at` of the bank's
+ * channels is the first to be written. */
 void fc_transform_panels(const fc_forward *call, int64_t panel, int64_t panels, int64_t first, int64_t channels,
                          const fc_bank *to, int64_t at);
 

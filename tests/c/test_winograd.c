@@ -68,9 +68,10 @@ static void test_products(const fc_kernels *kernels) {
 
 /* One tile of one input channel (in lanes of several) and some output channels. */
 static void test_transforms(const fc_kernels *kernels) {
-    const int lanes = kernels->f32.lanes, rung = (int)between(0, 4), stride = rung == 4 ? 2 : 1;
-    const int64_t rows = rung == 4 ? 5 : rung / 2 ? 6 : 4, columns = rung == 4 ? 5 : rung % 2 ? 6 : 4;
-    const int64_t cells = rows * columns, high = rung == 4 ? 2 : rows - 2, wide = rung == 4 ? 2 : columns - 2;
+    const int lanes = kernels->f32.lanes, rung = (int)between(0, 8), stride = rung == 0 ? 2 : 1;
+    const int64_t high = rung == 0 ? 2 : (int64_t)1 << rung / 3, wide = rung == 0 ? 2 : (int64_t)1 << rung % 3;
+    const int64_t taps_h = high == 1 ? 1 : 3, taps_w = wide == 1 ? 1 : 3; /* in w, rows of 3 all the same */
+    const int64_t rows = (high - 1) * stride + taps_h, columns = (wide - 1) * stride + taps_w, cells = rows * columns;
     const int64_t channels = between(1, 2 * lanes), whole = (channels + lanes - 1) / lanes * lanes;
     const int64_t outputs = between(1, 2 * lanes), vectors = outputs > lanes ? 2 : 1, width = vectors * lanes;
     buffer x = numbers(cells * channels), w = numbers(9 * width), v = numbers(cells * whole),
@@ -90,9 +91,10 @@ static void test_transforms(const fc_kernels *kernels) {
         for (int64_t j = 0; j < wide; j++)
             for (int64_t f = 0; f < outputs; f++) {
                 double sum = 0;
-                for (int tap = 0; tap < 9; tap++)
-                    sum += (double)at(&x, ((i * stride + tap / 3) * columns + j * stride + tap % 3) * channels + c) *
-                           at(&w, tap * width + f);
+                for (int64_t k = 0; k < taps_h; k++)
+                    for (int64_t l = 0; l < taps_w; l++)
+                        sum += (double)at(&x, ((i * stride + k) * columns + j * stride + l) * channels + c) *
+                               at(&w, (k * 3 + l) * width + f);
                 const double found = at(&y, (i * wide + j) * outputs + f);
                 if (!(fabs(found - sum) < 2e-4)) fail("transforms", kernels->name, rows, columns);
             }

@@ -1,0 +1,164 @@
+/* Transforms the input's tiles for Winograd's minimal filtering, and tells which of them it does not serve. */
+#include "winograd_tiles.h"
+#include "pack.h"
+#include "sizes.h"
+#include "strip.h"
+
+enum {
+    CELLS = FC_PIECE + 3,  /* of a tile, along an axis, at most, */
+    REACH = FC_WIDEST + 3, /* and pixels that its outputs' windows cover */
+    TINY = 27,             /* the exponent of 2^-100 */
+    UNEVEN = 8             /* binary orders of magnitude between a window's largest value and the tile's: the error of
+                              the tile's values is then 2^-24 * 2^8 of the window's */
+};
+
+/* Planes of cells begin an odd number of lines apart, so that the cells of a tile do not share a set of the first
+ * cache. */
+static int64_t odd_lines(int64_t elements) { return (fc_parts(elements, FC_LINE) | 1) * FC_LINE; }
+
+int64_t fc_reach(int64_t outputs, int64_t stride, int64_t taps) { return (outputs - 1) * stride + taps; }
+
+fc_grid fc_grid_of(const fc_forward *call) {
+    const fc_problem *p = &call->problem;
+    const int64_t m_rows = call->winograd.rows, m_columns = call->winograd.columns;
+    fc_grid g = {.m_rows = m_rows, .m_columns = m_columns};
+    g.rows = fc_winograd_cells(m_rows, p->stride_h);
+    g.columns = fc_winograd_cells(m_columns, p->stride_w);
+    g.cells = g.rows * g.columns;
+    g.reach_rows = fc_reach(m_rows, p->stride_h, p->kh);
+    g.reach_columns = fc_reach(m_columns, p->stride_w, p->kw);
+    g.pieces = fc_pieces_of(call);
+    g.high = fc_parts(p->oh, m_rows);
+    g.wide = fc_parts(p->ow, m_columns);
+    g.tiles = p->n * g.high * g.wide;
+    g.pitch = odd_lines(p->c);
+    g.blocks = fc_parts(p->c, call->winograd.block);
+    g.depth = g.pieces.count * g.blocks * call->winograd.block;
+    g.plane = odd_lines(call->pixels * call->winograd.block);
+    g.block = g.cells * g.plane;
+    g.products_plane = odd_lines(call->pixels * call->columns_at_once);
+    g.rung = fc_winograd_rung(call);
+    return g;
+}
+
+fc_place fc_place_of(const fc_forward *call, const fc_grid *g, int64_t tile) {
+    const fc_problem *p = &call->problem;
+    const int64_t y = tile / g->wide % g->high * g->m_rows, x = tile % g->wide * g->m_columns;
+    return (fc_place){.image = tile / g->wide / g->high,
+                      .y = y,
+                      .x = x,
+                      .rows = fc_least(g->m_rows, p->oh - y),
+                      .columns = fc_least(g->m_columns, p->ow - x)};
+}
+
+int64_t fc_segment_pixels(const fc_forward *call, const fc_grid *g) {
+    const int64_t outputs = fc_least(call->pixels, g->wide) * g->m_columns;
+    return g->reach_rows * fc_reach(outputs, call->problem.stride_w, call->problem.kw);
+}
+
+static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
+
+/* Whether some output's window holds only values that are small beside the tile's largest, or that is not finite, or so
+ * small that differences are flushed to zero. */
+static int is_uneven(const fc_problem *p, const fc_grid *g, const fc_place *at, const uint32_t *peaks, int64_t row) {
+    uint32_t most = 0, least = UINT32_MAX;
+    for (int64_t i = 0; i < g->reach_rows; i++)
+        for (int64_t j = 0; j < g->reach_columns; j++) most = larger(most, peaks[i * row + j]);
+    for (int64_t i = 0; i < at->rows; i++) {
+        uint32_t columns[REACH] = {0};
+        for (int64_t k = 0; k < p->kh; k++)
+            for (int64_t j = 0; j < g->reach_columns; j++) columns[j] = larger(columns[j], peaks[(i + k) * row + j]);
+        for (int64_t j = 0; j < at->columns; j++) {
+            uint32_t window = 0;
+            for (int64_t k = 0; k < p->kw; k++) window = larger(window, columns[j + k]);
+            if (window < least) least = window;
+        }
+    }
+    if (most && most >> 23 < TINY) return 1;
+    return most >> 23 == 0xff || (most >> 23) > (least >> 23) + UNEVEN;
+}
+
+/* Whether outputs round with cells outside their windows: in tiles of 4, and under taps that pad a piece. */
+static int is_weighed(const fc_problem *p, const fc_grid *g) {
+    return g->m_rows > 2 || g->m_columns > 2 || p->kh % g->pieces.rows || p->kw % g->pieces.columns;
+}
+
+/* The input of one row of tiles, in the caller's tensor or staged: what tiles' windows cover, from the first tile's
+ * first pixel on; pixels from `from` to `end` lie inside the image. Steps count bytes. */
+typedef struct segment {
+    uintptr_t origin;
+    int64_t row, column;
+    int64_t from_y, end_y, from_x, end_x;
+    const char *zeros;
+} segment;
+
+static const void *pixel(const segment *s, int64_t y, int64_t x) {
+    const int inside = y >= s->from_y && y < s->end_y && x >= s->from_x && x < s->end_x;
+    return inside ? (const void *)(s->origin + (uintptr_t)(y * s->row + x * s->column)) : s->zeros;
+}
+
+/* Transforms a tile, whose windows begin in column `first`, for every piece of the filter. */
+static void spread_tile(const fc_forward *call, const fc_grid *g, const segment *s, int64_t first, float *to) {
+    const void *cells[CELLS * CELLS];
+    for (int64_t piece = 0; piece < g->pieces.count; piece++, to += g->blocks * g->block) {
+        const int64_t top = piece / g->pieces.wide * g->pieces.rows, left = piece % g->pieces.wide * g->pieces.columns;
+        for (int64_t i = 0; i < g->rows; i++)
+            for (int64_t j = 0; j < g->columns; j++) {
+                const int covered = top + i < g->reach_rows && left + j < g->reach_columns;
+                cells[i * g->columns + j] = covered ? pixel(s, top + i, first + left + j) : s->zeros;
+            }
+        call->kernels->winograd.input[g->rung](cells, call->problem.c, call->winograd.block, to, g->block, g->plane);
+    }
+}
+
+/* The segment of `count` tiles of one row, the first of them at `start`; staged if need be. */
+static segment segment_of(const fc_forward *call, const fc_grid *g, const fc_place *start, int64_t wide,
+                          const fc_spread *room) {
+    const fc_problem *p = &call->problem;
+    const int64_t top = start->y * p->stride_h - p->pad_top, left = start->x * p->stride_w - p->pad_left;
+    segment s = {.from_y = top < 0 ? -top : 0,
+                 .end_y = fc_least(g->reach_rows, p->h - top),
+                 .from_x = left < 0 ? -left : 0,
+                 .end_x = fc_least(wide, p->w - left),
+                 .zeros = room->zeros};
+    if (call->direct) {
+        const fc_view view = fc_direct_view(call, 0);
+        s.row = view.tap_row;
+        s.column = view.tap_column;
+        s.origin = view.origin + (uintptr_t)(start->image * view.image + start->y * view.row + start->x * view.column);
+        return s;
+    }
+    const fc_tensor *x = &call->x;
+    const int64_t size = fc_dtype_size(x->dtype);
+    s.column = g->pitch * (int64_t)sizeof(float);
+    s.row = wide * s.column;
+    s.origin = (uintptr_t)room->patch;
+    for (int64_t i = s.from_y; i < s.end_y && s.from_x < s.end_x; i++) {
+        const int64_t from = start->image * x->stride_n + (top + i) * x->stride_h + (left + s.from_x) * x->stride_w;
+        fc_stage_pixels(call->kernels, x->dtype, (const char *)x->data + from * size, x->stride_w, x->stride_c,
+                        s.end_x - s.from_x, p->c, room->patch + i * s.row + s.from_x * s.column, g->pitch);
+    }
+    return s;
+}
+
+void fc_spread_tiles(const fc_forward *call, const fc_grid *g, int64_t first, int64_t end, const fc_spread *to) {
+    const fc_problem *p = &call->problem;
+    const int weighed = is_weighed(p, g);
+    for (int64_t tile = first, count; tile < end; tile += count) {
+        count = fc_least(end - tile, g->wide - tile % g->wide);
+        const fc_place start = fc_place_of(call, g, tile);
+        const int64_t wide = fc_reach(count * g->m_columns, p->stride_w, p->kw);
+        const segment s = segment_of(call, g, &start, wide, to);
+        for (int64_t i = 0; i < g->reach_rows && weighed; i++)
+            for (int64_t j = 0; j < wide; j++) {
+                const void *of = pixel(&s, i, j);
+                to->peaks[i * wide + j] = of == s.zeros ? 0 : call->kernels->winograd.peak(of, p->c);
+            }
+        for (int64_t t = 0; t < count; t++) {
+            const int64_t column = t * g->m_columns * p->stride_w, done = tile + t - first;
+            const fc_place at = fc_place_of(call, g, tile + t);
+            spread_tile(call, g, &s, column, to->tiles + done * call->winograd.block);
+            to->uneven[done] = weighed && is_uneven(p, g, &at, to->peaks + column, wide);
+        }
+    }
+}

@@ -1,0 +1,47 @@
+/* The tiles of Winograd's minimal filtering: where they lie in the images, and their transforms, for all pieces of the
+ * filter. */
+#ifndef FC_WINOGRAD_TILES_H
+#define FC_WINOGRAD_TILES_H
+
+#include "winograd_filters.h"
+
+/* How the images and a range of their tiles are laid out; sizes and steps count elements. */
+typedef struct fc_grid {
+    int64_t m_rows, m_columns, rows, columns, cells; /* outputs and cells of a tile */
+    int64_t reach_rows, reach_columns;               /* pixels that its outputs' windows cover */
+    fc_pieces pieces;
+    int64_t high, wide, tiles; /* tiles of an image, and of all */
+    int64_t pitch;             /* of pixels of all channels */
+    int64_t blocks, depth;     /* of the channels of a piece; transformed channels of all pieces, whole blocks */
+    int64_t plane, block;      /* of transformed tiles */
+    int64_t products_plane;
+    int rung; /* index of the transforms */
+} fc_grid;
+fc_grid fc_grid_of(const fc_forward *call);
+
+/* A tile's place. */
+typedef struct fc_place {
+    int64_t image, y, x;   /* its first output */
+    int64_t rows, columns; /* outputs inside the image */
+} fc_place;
+fc_place fc_place_of(const fc_forward *call, const fc_grid *g, int64_t tile);
+
+/* Pixels that the windows of so many outputs cover, along an axis. */
+int64_t fc_reach(int64_t outputs, int64_t stride, int64_t taps);
+
+/* What transforming tiles takes and gives. */
+typedef struct fc_spread {
+    const char *zeros; /* a pixel's */
+    char *patch;       /* room for a segment's pixels, unless the call's windows are read in place */
+    uint32_t *peaks;   /* and for a number for each */
+    float *tiles;      /* [piece][block][cell][tile][channel of the block] */
+    char *uneven;      /* [tile]: whether its outputs need direct sums */
+} fc_spread;
+
+/* Pixels of a segment, the input of some tiles of one row, at most. */
+int64_t fc_segment_pixels(const fc_forward *call, const fc_grid *g);
+
+/* Transforms the tiles from `first` on. */
+void fc_spread_tiles(const fc_forward *call, const fc_grid *g, int64_t first, int64_t end, const fc_spread *to);
+
+#endif
