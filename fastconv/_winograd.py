@@ -38,7 +38,7 @@ ROUGH = 1.2  # as if there were so many times as many, where more error is allow
 # where tiles are transformed for several pieces, or along one axis alone, memory takes a third of what is gained.
 TILE_COST, FILTER_COST = 10, 2.5
 GAIN, GAIN_OF_PIECES = 1.1, 1.55
-FEWEST_CHANNELS, MOST_CHANNELS = 14, 1 << 14  # one tile of more does not fit the caches
+FEWEST_CHANNELS, MOST_CHANNELS = 14, 1 << 14  # of all pieces together: a few tiles of more do not fit the caches
 PIECE, MOST_TAPS = 3, 15  # taps along an axis: of a piece of a filter, and of one
 
 
@@ -101,7 +101,7 @@ def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
     strided = (p.stride_h, p.stride_w) == (2, 2) and (p.kh, p.kw) == (PIECE, PIECE)
     if not strided and (p.stride_h, p.stride_w) != (1, 1):
         return "the strides are not 1, nor 2 with a filter of 3x3"
-    if p.c > MOST_CHANNELS:
+    if p.c * _pieces(p.kh, PIECE) * _pieces(p.kw, PIECE) > MOST_CHANNELS:
         return "there are too many channels for the caches"
     rough = precision == "fast" or dtype.itemsize == 2
     fewest = FEWEST_TERMS_FAST if rough else FEWEST_TERMS

@@ -102,8 +102,9 @@ typedef struct fc_taps {
 
 /* The transforms of one tile shape; cells of a tile, in rows, are `plane` elements apart. Of the input's cells, of some
  * channels: whole vectors are written, of each block `v_block` elements after those of the block before. Of the taps of
- * some channels, 3 along an axis, or 1 where the tile is 1 output, and 1 vector of columns or some panels of 2: [cell][panel][channel][column], `panel` elements from
- * panel to panel. Of the products of a tile: outputs `row` and `column` elements apart; whether all of them are finite.
+ * some channels, 3 along an axis, or 1 where the tile is 1 output, and 1 vector of columns or some panels of 2:
+ * [cell][panel][channel][column], `panel` elements from panel to panel. Of the products of a tile: outputs `row` and
+ * `column` elements apart; whether all of them are finite.
  */
 typedef void fc_winograd_input_fn(const void *const *cells, int64_t channels, int64_t block, void *v, int64_t v_block,
                                   int64_t plane);
