@@ -82,6 +82,10 @@ cdef extern from "shares.h" nogil:
     void fc_share_tasks(fc_share *shares, int threads, int64_t tasks)
     int64_t fc_next_task(fc_share *shares, int threads, int thread)
 
+cdef extern from "winograd_filters.h" nogil:
+    cdef enum:
+        FC_WIDEST
+
 cdef extern from "pack.h" nogil:
     int fc_dtype_size(fc_dtype dtype)
 

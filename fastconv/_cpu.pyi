@@ -57,6 +57,7 @@ def normalize(
 def gate(dy: np.ndarray, x: np.ndarray, limit: float, dx: np.ndarray, threads: int) -> None: ...
 
 ACTIVATIONS: dict[str, int]
+WINOGRAD_TAPS: int
 
 class Launch:
     result_shape: tuple[int, ...]

@@ -335,6 +335,7 @@ ACTIVATIONS = {
     "sigmoid": FC_SIGMOID,
     "tanh": FC_TANH,
 }
+WINOGRAD_TAPS = FC_WIDEST  # along an axis, at most
 DTYPES = {"float32": FC_F32, "float64": FC_F64, "int32": FC_I32, "float16": FC_F16, "bfloat16": FC_BF16}
 
 

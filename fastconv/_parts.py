@@ -161,7 +161,19 @@ def _segments(size: int, taps: int, out: int, stride: int, dilation: int, before
     return segments
 
 
-def _cut(problem: ConvProblem) -> tuple[list[_Segment], list[_Segment]]:
+_Cut = tuple[list[_Segment], list[_Segment]]
+
+
+def _cost(cut: _Cut) -> int:
+    """Of an image, in multiply-adds for a pair of channels."""
+    return sum(
+        (-(-r.outputs * c.outputs // TILE_PIXELS) * TILE_PIXELS + RECTANGLE_PIXELS) * r.taps * c.taps
+        for r in cut[0]
+        for c in cut[1]
+    )
+
+
+def _cut(problem: ConvProblem) -> _Cut:
     """The cuts along both axes, either of them or neither, that cost least for an image."""
     p = problem
     rows = [_whole(p.h, p.kh, p.oh, p.pad_top, p.pad_bottom)]
@@ -171,15 +183,13 @@ def _cut(problem: ConvProblem) -> tuple[list[_Segment], list[_Segment]]:
     if p.kw <= MOST_TAPS:
         columns.append(_segments(p.w, p.kw, p.ow, p.stride_w, p.dilation_w, p.pad_left))
 
-    def cost(cut: tuple[list[_Segment], list[_Segment]]) -> float:
-        total = sum(
-            (-(-r.outputs * c.outputs // TILE_PIXELS) * TILE_PIXELS + RECTANGLE_PIXELS) * r.taps * c.taps
-            for r in cut[0]
-            for c in cut[1]
-        )
-        return total * (1 if cut == (rows[0], columns[0]) else GAIN)
+    whole = rows[0], columns[0]
+    return min(((r, c) for r in rows for c in columns), key=lambda cut: _cost(cut) * (1 if cut == whole else GAIN))
 
-    return min(((r, c) for r in rows for c in columns), key=cost)
+
+def least_cost(problem: ConvProblem) -> int:
+    """Of direct sums of an image, in multiply-adds for a pair of channels, its filters' packing included."""
+    return _cost(_cut(problem))
 
 
 def worth_cutting(problem: ConvProblem) -> bool:

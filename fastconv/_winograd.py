@@ -6,6 +6,8 @@ from typing import NamedTuple
 
 import numpy as np
 
+from fastconv import _cpu
+from fastconv._parts import least_cost
 from fastconv._problem import ConvProblem
 
 
@@ -19,13 +21,15 @@ class Rung(NamedTuple):
 
 
 # From how many terms on a tile's results err no more than TensorFlow's, whose error grows with the square root of their
-# number; those in the padding do not count. Errors of larger tiles are due to cancellation in the transforms, 1.5, 2.3
-# and 3.6 times that of a sum, and hardly grow, as channels are summed in short blocks. "fast" allows 2.5 times
-# TensorFlow's error, and results of half precision are rounded a thousand times as roughly.
-FEWEST_TERMS = {(1, 2): 126, (2, 1): 126, (1, 4): 220, (4, 1): 220, (2, 2): 126, (4, 2): 360, (2, 4): 360, (4, 4): 1008}
-FEWEST_TERMS_FAST = {
-    (1, 2): 126, (2, 1): 126, (1, 4): 126, (4, 1): 126, (2, 2): 126, (4, 2): 126, (2, 4): 126, (4, 4): 216
+# number; those in the padding do not count. Tiles' errors are due to cancellation in the transforms: 1.5 times that of
+# a sum for 2x2 outputs, 1.8 for 3 or 4 along one axis, 2.3 beside 2 along the other, and 3.6 along both. They hardly
+# grow, as channels are summed in short blocks. "fast" allows 2.5 times TensorFlow's error, and results of half
+# precision are rounded a thousand times as roughly.
+FEWEST_TERMS = {
+    (2, 2): 126, (4, 2): 360, (2, 4): 360, (3, 3): 1008, (4, 4): 1008,
+    (1, 3): 220, (3, 1): 220, (1, 4): 220, (4, 1): 220,
 }  # fmt: skip
+FEWEST_TERMS_FAST = {shape: 216 if min(shape) > 2 else 126 for shape in FEWEST_TERMS}
 STRIDED = [(2, 2)]  # with stride 2 and 3x3 taps: 25 products for the 36 of 4 outputs
 
 # From how many times as many terms as it takes on, channels of a block and its halves. Half as long sums err 5 to 15
@@ -35,11 +39,12 @@ ROUGH = 1.2  # as if there were so many times as many, where more error is allow
 
 # What transforms cost, in multiply-adds: for each cell of a tile and input or output channel, and for each cell and
 # filter. Filters count once: no choice may depend on the number of images. Below GAIN they are not worth their error;
-# where tiles are transformed for several pieces, or along one axis alone, memory takes a third of what is gained.
+# of other filters than 3x3, tiles are more memory for each product, which takes a third of what is gained.
 TILE_COST, FILTER_COST = 10, 2.5
-GAIN, GAIN_OF_PIECES = 1.1, 1.55
-FEWEST_CHANNELS, MOST_CHANNELS = 14, 1 << 14  # of all pieces together: a few tiles of more do not fit the caches
-PIECE, MOST_TAPS = 3, 15  # taps along an axis: of a piece of a filter, and of one
+GAIN, GAIN_OF_OTHERS = 1.1, 1.55
+FEWEST_CHANNELS = 14  # fewer fill vectors badly
+MOST_CHANNELS = 1 << 12  # of all pieces together: a few tiles of more take 16 MB
+TAPS = 3  # along an axis, of what is filtered without pieces or padding
 
 
 def _pieces(total: int, size: int) -> int:
@@ -62,8 +67,9 @@ def _terms(problem: ConvProblem) -> float:
 
 
 def _axis(outputs: int, stride: int, taps: int) -> tuple[int, int]:
-    """Cells of a tile along an axis, and pieces of the filter; tiles of 1 output have filters of 1 tap."""
-    return (1, 1) if outputs == 1 else ((outputs - 1) * stride + PIECE, _pieces(taps, PIECE))
+    """Cells of a tile along an axis, and pieces of the filter: of 3 taps, of 4 for 3 outputs, of 1 for 1."""
+    piece = {1: 1, 3: 4}.get(outputs, TAPS)
+    return (outputs - 1) * stride + piece, _pieces(taps, piece)
 
 
 def _cost(problem: ConvProblem, rows: int, columns: int) -> float:
@@ -71,14 +77,16 @@ def _cost(problem: ConvProblem, rows: int, columns: int) -> float:
     p = problem
     tiles = _pieces(p.oh, rows) * _pieces(p.ow, columns)
     (high, pieces_high), (wide, pieces_wide) = _axis(rows, p.stride_h, p.kh), _axis(columns, p.stride_w, p.kw)
-    c, cells = pieces_high * pieces_wide * p.c, high * wide
-    return cells * (tiles * (c * p.f + TILE_COST * (c + p.f)) + FILTER_COST * c * p.f)
+    depth = pieces_high * pieces_wide * p.c
+    return high * wide * (tiles * (depth * p.f + TILE_COST * (depth + p.f)) + FILTER_COST * depth * p.f)
 
 
-def _direct_cost(problem: ConvProblem) -> float:
-    """Filters are packed, which costs as much as 2.5 pixels."""
+def _shapes(problem: ConvProblem) -> list[tuple[int, int]]:
+    """The tiles that exist for a filter of this size."""
     p = problem
-    return p.kh * p.kw * p.c * p.f * (p.oh * p.ow + FILTER_COST)
+    if p.stride_h == 2:
+        return STRIDED
+    return [shape for shape in FEWEST_TERMS if (shape[0] == 1, shape[1] == 1) == (p.kh == 1, p.kw == 1)]
 
 
 def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
@@ -94,27 +102,25 @@ def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
         return "the transforms are for sums in float32"
     if max(p.kh, p.kw) == 1:
         return "the filter is 1x1"
-    if max(p.kh, p.kw) > MOST_TAPS:
-        return f"the filter is larger than {MOST_TAPS}x{MOST_TAPS}"
+    if max(p.kh, p.kw) > _cpu.WINOGRAD_TAPS:
+        return f"the filter has more than {_cpu.WINOGRAD_TAPS} taps along an axis"
     if (p.dilation_h, p.dilation_w, p.groups) != (1, 1, 1):
         return "the filter is dilated or grouped"
-    strided = (p.stride_h, p.stride_w) == (2, 2) and (p.kh, p.kw) == (PIECE, PIECE)
-    if not strided and (p.stride_h, p.stride_w) != (1, 1):
+    square = (p.kh, p.kw) == (TAPS, TAPS)
+    if (p.stride_h, p.stride_w) != (1, 1) and not (square and (p.stride_h, p.stride_w) == (2, 2)):
         return "the strides are not 1, nor 2 with a filter of 3x3"
-    if p.c * _pieces(p.kh, PIECE) * _pieces(p.kw, PIECE) > MOST_CHANNELS:
+    if p.c < FEWEST_CHANNELS:
+        return "there are too few channels to fill vectors"
+    if p.c * _pieces(p.kh, TAPS) * _pieces(p.kw, TAPS) > MOST_CHANNELS:
         return "there are too many channels for the caches"
     rough = precision == "fast" or dtype.itemsize == 2
     fewest = FEWEST_TERMS_FAST if rough else FEWEST_TERMS
     terms = _terms(p)
-    shapes = (
-        STRIDED if strided else [shape for shape in fewest if (shape[0] == 1, shape[1] == 1) == (p.kh == 1, p.kw == 1)]
-    )
-    allowed = [shape for shape in shapes if terms >= fewest[shape]]
-    if not allowed or p.c < FEWEST_CHANNELS:
-        return "there are too few channels to err no more than direct sums"
+    allowed = [shape for shape in _shapes(p) if terms >= fewest[shape]]
+    if not allowed:
+        return "there are too few terms to err no more than direct sums"
     best = min(allowed, key=lambda shape: _cost(p, *shape))
-    gain = GAIN if (p.kh, p.kw) == (PIECE, PIECE) else GAIN_OF_PIECES
-    if gain * _cost(p, *best) > _direct_cost(p):
+    if (GAIN if square else GAIN_OF_OTHERS) * _cost(p, *best) > p.c * p.f * least_cost(p):
         return "the transforms would cost more than they save"
     more = terms / FEWEST_TERMS[best]
     if rough:

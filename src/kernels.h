@@ -102,10 +102,9 @@ typedef struct fc_taps {
 
 /* The transforms of one tile shape; cells of a tile, in rows, are `plane` elements apart. Of the input's cells, of some
  * channels: whole vectors are written, of each block `v_block` elements after those of the block before. Of the taps of
- * some channels, 3 along an axis, or 1 where the tile is 1 output, and 1 vector of columns or some panels of 2:
+ * some channels, along an axis 3, of 3 outputs 4, of 1 output 1, and 1 vector of columns or some panels of 2:
  * [cell][panel][channel][column], `panel` elements from panel to panel. Of the products of a tile: outputs `row` and
- * `column` elements apart; whether all of them are finite.
- */
+ * `column` elements apart; whether all of them are finite. */
 typedef void fc_winograd_input_fn(const void *const *cells, int64_t channels, int64_t block, void *v, int64_t v_block,
                                   int64_t plane);
 typedef void fc_winograd_filter_fn(const fc_taps *taps, int64_t channels, int vectors, void *u, int64_t panel,
@@ -118,10 +117,11 @@ typedef uint32_t fc_peak_fn(const void *elements, int64_t count);
 typedef struct fc_winograd_kernels {
     int rows[2];                           /* [halves of a block - 1]: most tiles of a group */
     fc_products_fn *const *products[2][2]; /* [halves - 1][vectors of a panel's columns - 1][tiles of a group - 1] */
-    /* [3 * rows + columns], where 1, 2 and 4 outputs count as 0, 1 and 2; the first are for 2 x 2 with stride 2 */
-    fc_winograd_input_fn *input[9];
-    fc_winograd_filter_fn *filter[9];
-    fc_winograd_output_fn *output[9];
+    /* [4 * (rows of outputs - 1) + columns of outputs - 1], null for shapes that fc_winograd does not allow; the first
+     * are for 2 x 2 with stride 2 */
+    fc_winograd_input_fn *input[16];
+    fc_winograd_filter_fn *filter[16];
+    fc_winograd_output_fn *output[16];
     fc_peak_fn *peak;
 } fc_winograd_kernels;
 

@@ -28,11 +28,11 @@ typedef struct fc_sum {
     int64_t block_runs, chunk;
 } fc_sum;
 
-/* Winograd's minimal filtering: tiles of `rows` x `columns` outputs, each 1, 2 or 4 and not both 1, or both 2 with
- * stride 2 and 3x3 taps, from the corner of each image. The filter is taken as a sum of pieces of 3 taps along an axis,
- * or 1 where tiles are 1 output: the first from its first tap on, taps past its end being zeros. Products are summed
- * piece by piece over the channels, in blocks of one or two halves: each half from +0 channel by channel, then both
- * together; the blocks in order. */
+/* Winograd's minimal filtering: tiles of `rows` x `columns` outputs, 2 or 4 each, both 3, or 1 beside 3 or 4; with
+ * stride 2, both 2, and 3x3 taps; from the corner of each image. The filter is taken as a sum of pieces of 3 taps along
+ * an axis, 4 for 3 outputs or 1 for 1 output: the first from its first tap on, taps past its end being zeros. Products
+ * are summed piece by piece over the channels, in blocks of one or two halves: each half from +0 channel by channel,
+ * then both together; the blocks in order. */
 typedef struct fc_winograd {
     int64_t rows, columns;
     int64_t block; /* channels; a multiple of 16 */

@@ -1,12 +1,12 @@
-/* Winograd's minimal filtering: transformed tiles times transformed filters, cell by cell, in place of 3x3 taps.
+/* Winograd's minimal filtering: transformed tiles times transformed filters, cell by cell, in place of taps.
  *
  * A tile of m x m outputs takes (m + 2) x (m + 2) products for each pair of channels in place of 9 m x m; with stride
- * 2, one of 2 x 2 takes 5 x 5. Of larger filters, each piece of 3x3 taps, or 1x3 or 3x1, has the tiles that it meets
- * transformed as if they were further channels. A task transforms a range of tiles; then, for a bundle of panels of
- * output channels, it multiplies, cell by cell, all those tiles with the cell's filters, and transforms the products
- * back. Outputs that this does not serve are replaced by
- * direct sums: those that come out non-finite, and, as every output of a tile 4 high or wide rounds with all of its
- * cells, the tiles whose values are too uneven. */
+ * 2, one of 2 x 2 takes 5 x 5. Of larger filters each piece, of 3x3 taps or so, has the pixels that it meets
+ * transformed as if they were further channels; filters of one row or column are transformed along the other axis
+ * alone. A task transforms a range of tiles; then, for a bundle of panels of output channels, it multiplies, cell by
+ * cell, all those tiles with the cell's filters, and transforms the products back. Outputs that this does not serve are
+ * replaced by direct sums: those that come out non-finite, and, where outputs round with cells outside their windows,
+ * the tiles whose values are too uneven. */
 #include "winograd.h"
 #include "epilogue.h"
 #include "float_mode.h"
@@ -28,7 +28,8 @@ enum {
     HELD = 9 << 15,    /* bytes of a bundle's transformed filters and products: of a second cache of 512 KB */
     FEWEST_TILES = 32, /* that make up for transforming filters, */
     MOST_TILES = 100,  /* and that stay in the third cache, */
-    MOST = 3 << 22     /* with no more bytes of tiles and products than these */
+    MOST = 3 << 22, /* with no more bytes of tiles, products and staged pixels than these, but for a kernel's tiles */
+    COLUMNS = 1024  /* of the products with filters that were transformed before */
 };
 
 static int in_place(const fc_forward *call) { return call->y.stride_c == 1 && !fc_is_half(call->y.dtype); }
@@ -73,20 +74,27 @@ static void set_bundle_and_part(fc_forward *call, const fc_grid *g) {
     call->ranges.chunk = fc_least(call->problem.c, (blocks < 1 ? 1 : blocks) * block);
 }
 
-/* Ranges of tiles, for tasks that share the transformed filters: their products are those of all panels. */
+/* Bytes that each tile takes: transformed, as products with so many columns, and its pixels, staged. */
+static int64_t bytes_a_tile(const fc_forward *call, const fc_grid *g, int64_t columns) {
+    const int64_t staged = call->direct ? 0 : g->reach_rows * g->m_columns * call->problem.stride_w * g->pitch;
+    return (g->cells * (g->depth + columns) + staged) * (int64_t)sizeof(float);
+}
+
+/* Ranges of tiles, for tasks that share the transformed filters. */
 static int64_t ranges_of_shared(const fc_forward *call, const fc_grid *g, int threads) {
-    const int64_t columns = g->depth + fc_panels(call) * fc_panel_width(call);
-    const int64_t bytes = g->cells * columns * (int64_t)sizeof(float), fit = CACHED / bytes;
+    const int64_t columns = fc_least(fc_panels(call) * fc_panel_width(call), COLUMNS);
+    const int64_t bytes = bytes_a_tile(call, g, columns), fit = CACHED / bytes;
     const int64_t most = MOST / bytes, each = fit > CACHED_TILES ? fit : fc_least(CACHED_TILES, most > 1 ? most : 1);
     const int64_t ranges = fc_parts(g->tiles, each);
+    /* The nearest multiple of the threads, if its tiles fit. */
     const int64_t nearest = (2 * ranges + threads - 1) / (2 * threads) * threads;
     if (nearest && fc_parts(g->tiles, nearest) <= most) return nearest;
     return ranges > 1 || fc_panels(call) < threads ? fc_parts(ranges, threads) * threads : ranges;
 }
 
 /* And for tasks of their own, whose products are those of a bundle. */
-static int64_t ranges_of_own(const fc_grid *g, int threads) {
-    const int64_t fit = MOST / (g->cells * (g->depth + FC_BUNDLE) * (int64_t)sizeof(float)), most = fit > 1 ? fit : 1;
+static int64_t ranges_of_own(const fc_forward *call, const fc_grid *g, int threads) {
+    const int64_t fit = MOST / bytes_a_tile(call, g, FC_BUNDLE), most = fit > 1 ? fit : 1;
     const int64_t ranges = fc_parts(g->tiles, fc_least(g->tiles > TILES ? MOST_TILES : TILES, most));
     const int64_t more = g->tiles > TILES ? fc_least(threads, g->tiles / FEWEST_TILES) : 1;
     return ranges < more ? more : ranges > threads ? fc_parts(ranges, threads) * threads : ranges;
@@ -100,14 +108,17 @@ void fc_winograd_split(fc_forward *call, int threads) {
     const int once = g.tiles > TILES ? fc_transformed_size(call) <= SHARED : panels < threads;
     const int shared = once || call->packed;
     call->pack_tasks = once && !call->packed ? fc_transform_tasks(call) : 0;
-    call->row_tasks = shared ? ranges_of_shared(call, &g, threads) : ranges_of_own(&g, threads);
+    call->row_tasks = shared ? ranges_of_shared(call, &g, threads) : ranges_of_own(call, &g, threads);
     call->row_tasks = fc_least(call->row_tasks, fc_parts(g.tiles, rows));
     call->pixels = fc_parts(fc_parts(g.tiles, rows), call->row_tasks) * rows;
     /* Tasks of one range of tiles that run at the same time each transform it. */
     const int scarce = threads > 1 && call->row_tasks < 2 * threads;
     call->channel_tasks = scarce ? fc_least(panels, fc_parts(FC_TASKS * threads, call->row_tasks)) : 1;
     call->columns_at_once = fc_parts(panels, call->channel_tasks) * fc_panel_width(call);
-    if (!shared) set_bundle_and_part(call, &g);
+    if (shared)
+        call->columns_at_once = fc_least(call->columns_at_once, COLUMNS);
+    else
+        set_bundle_and_part(call, &g);
     call->tasks = call->row_tasks * call->channel_tasks;
     call->in_place = in_place(call);
     g = fc_grid_of(call);
@@ -233,7 +244,7 @@ static prefetch prefetch_of(const fc_forward *call, const share *next) {
     const fc_piece piece = fc_piece_at(call, next->first / call->problem.c);
     const int64_t width = fc_panel_width(call), column = next->panel * width;
     const int64_t columns = fc_least(next->panels * width, call->problem.f - column);
-    const int64_t at = piece.row * w->h + piece.column * w->w + next->first % call->problem.c * w->depth + column;
+    const int64_t at = fc_filter_offset(w, &piece, next->first % call->problem.c, column);
     return (prefetch){.first = (const char *)((const float *)w->data + at),
                       .channels = next->channels,
                       .rows = piece.rows,
@@ -255,11 +266,12 @@ static void aim(const work *k, prefetch *soon, fc_products *p) {
     soon->asked += p->ahead_groups;
 }
 
-/* Of filters that were transformed before, the next panel while one is multiplied: too many for hardware to keep up. */
+/* Of filters that were transformed before, the next panel while one is multiplied: too many for hardware to keep up.
+ * Only where panels lie side by side. */
 static void aim_packed(fc_products *p, int64_t columns) {
     const int64_t line = FC_LINE * (int64_t)sizeof(float);
     p->ahead = (const char *)p->u + p->channels * columns * (int64_t)sizeof(float);
-    p->ahead_groups = p->panels * p->groups;
+    p->ahead_groups = p->u_panel == p->channels * columns ? p->panels * p->groups : 0;
     p->ahead_each = fc_parts(p->channels * columns, FC_LINE * p->groups);
     p->ahead_step = line;
     p->ahead_jump = p->ahead_each * line;
@@ -324,6 +336,15 @@ static void transform_and_multiply(const work *k, share bundle, int64_t next) {
     }
 }
 
+/* The products of all tiles with a bundle of filters that were transformed before: all pieces at once, if blocks of
+ * channels do not end with one that is not whole. */
+static void multiply_packed(const work *k, share bundle) {
+    const int64_t c = k->call->problem.c, all = k->g.pieces.count * c;
+    const fc_bank filters = fc_packed_bank(k->call, k->call->packed, bundle.panel);
+    bundle.channels = c % k->call->winograd.block ? c : all;
+    for (; bundle.first < all; bundle.first += bundle.channels) multiply(k, &bundle, &filters, bundle.first, nothing);
+}
+
 void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
     const fc_float_mode callers = fc_float_mode_enter();
     const int64_t range = task / call->channel_tasks, channel_task = task % call->channel_tasks;
@@ -348,11 +369,9 @@ void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
     const int64_t most = call->columns_at_once / fc_panel_width(call);
     for (int64_t panel = panels * channel_task / call->channel_tasks, count; panel < end; panel += count) {
         count = fc_least(most, end - panel);
-        share bundle = {.panel = panel, .panels = count, .channels = call->problem.c};
+        share bundle = {.panel = panel, .panels = count};
         if (call->packed) {
-            const fc_bank filters = fc_packed_bank(call, call->packed, panel);
-            for (int64_t all = g->pieces.count * bundle.channels; bundle.first < all; bundle.first += bundle.channels)
-                multiply(&k, &bundle, &filters, bundle.first, nothing);
+            multiply_packed(&k, bundle);
         } else {
             transform_and_multiply(&k, bundle, fc_least(most, end - panel - count));
         }

@@ -14,19 +14,17 @@ enum {
 
 int64_t fc_filter_plane(int64_t columns, int64_t channels) { return columns * channels + FC_LINE; }
 
-/* Strides are 1 where a tile is one output high or wide. */
 int fc_winograd_rung(const fc_forward *call) {
     const fc_winograd *tile = &call->winograd;
-    return call->problem.stride_h == 2 ? 0 : (int)(3 * (tile->rows / 2) + tile->columns / 2);
+    return call->problem.stride_h == 2 ? 0 : (int)(4 * (tile->rows - 1) + tile->columns - 1);
 }
 
-int64_t fc_winograd_cells(int64_t outputs, int64_t stride) {
-    return outputs == 1 ? 1 : (outputs - 1) * stride + FC_PIECE;
-}
+/* Taps of a piece, along an axis, for tiles of so many outputs. */
+static int64_t taps_for(int64_t outputs) { return outputs == 1 ? 1 : outputs == 3 ? 4 : 3; }
 
 fc_pieces fc_pieces_of(const fc_forward *call) {
     const fc_winograd *tile = &call->winograd;
-    fc_pieces pieces = {.rows = tile->rows == 1 ? 1 : FC_PIECE, .columns = tile->columns == 1 ? 1 : FC_PIECE};
+    fc_pieces pieces = {.rows = taps_for(tile->rows), .columns = taps_for(tile->columns)};
     pieces.wide = fc_parts(call->problem.kw, pieces.columns);
     pieces.count = fc_parts(call->problem.kh, pieces.rows) * pieces.wide;
     return pieces;
@@ -41,14 +39,15 @@ fc_piece fc_piece_at(const fc_forward *call, int64_t index) {
 
 static int64_t cells_of(const fc_forward *call) {
     const fc_problem *p = &call->problem;
-    return fc_winograd_cells(call->winograd.rows, p->stride_h) * fc_winograd_cells(call->winograd.columns, p->stride_w);
+    const fc_pieces pieces = fc_pieces_of(call);
+    return fc_reach(call->winograd.rows, p->stride_h, pieces.rows) *
+           fc_reach(call->winograd.columns, p->stride_w, pieces.columns);
 }
 
 static int64_t all_channels(const fc_forward *call) { return fc_pieces_of(call).count * call->problem.c; }
 static int64_t all_columns(const fc_forward *call) { return fc_panels(call) * fc_panel_width(call); }
 
-/* Elements from a piece's first tap, of channel 0 and column 0, to the first that is transformed. */
-static int64_t offset_of(const fc_filters *w, const fc_piece *piece, int64_t channel, int64_t column) {
+int64_t fc_filter_offset(const fc_filters *w, const fc_piece *piece, int64_t channel, int64_t column) {
     return piece->row * w->h + piece->column * w->w + channel * w->depth + column * w->column;
 }
 
@@ -59,17 +58,19 @@ static void transform_panel(const fc_forward *call, const fc_piece *piece, int64
     const int64_t size = fc_dtype_size(call->x.dtype), f = panel * fc_panel_width(call);
     const int lanes = call->kernels->f32.lanes;
     const int64_t columns = fc_least(vectors * lanes, call->problem.f - f);
-    const char *from = (const char *)w->data + offset_of(w, piece, first, f) * size;
+    const char *from = (const char *)w->data + fc_filter_offset(w, piece, first, f) * size;
+    const fc_pieces pieces = fc_pieces_of(call);
     float dense[FC_PIECE * FC_PIECE * CHUNK * 2 * FC_LINE]; /* [tap][channel][column] */
     const int64_t tap = CHUNK * vectors * lanes;
-    const fc_taps taps = {dense, vectors * lanes, FC_PIECE * tap, tap};
-    if (piece->rows * piece->columns < FC_PIECE * FC_PIECE) memset(dense, 0, sizeof(dense));
+    const fc_taps taps = {dense, vectors * lanes, pieces.columns * tap, tap};
+    if (piece->rows * piece->columns < pieces.rows * pieces.columns)
+        memset(dense, 0, (size_t)(pieces.rows * pieces.columns * tap) * sizeof(float));
     for (int64_t c = 0; c < channels; c += CHUNK, from += CHUNK * w->depth * size, to += tap) {
         const int64_t count = fc_least(CHUNK, channels - c);
         for (int64_t i = 0; i < piece->rows; i++)
             for (int64_t j = 0; j < piece->columns; j++)
                 fc_pack_panels(call->kernels, call->x.dtype, from + (i * w->h + j * w->w) * size, w->depth, w->column,
-                               count, columns, vectors * lanes, dense + (i * FC_PIECE + j) * tap, 0);
+                               count, columns, vectors * lanes, dense + (i * pieces.columns + j) * tap, 0);
         call->kernels->winograd.filter[fc_winograd_rung(call)](&taps, count, vectors, to, 0, plane);
     }
 }
@@ -86,7 +87,7 @@ void fc_transform_panels(const fc_forward *call, int64_t panel, int64_t panels, 
     const int64_t whole = readable ? columns / width : 0;
     first %= call->problem.c;
     if (whole) {
-        const float *from = (const float *)w->data + offset_of(w, &piece, first, panel * width);
+        const float *from = (const float *)w->data + fc_filter_offset(w, &piece, first, panel * width);
         call->kernels->winograd.filter[fc_winograd_rung(call)](&(fc_taps){from, w->depth, w->h, w->w}, channels,
                                                                (int)(2 * whole), to->u + at * width, to->panel,
                                                                to->plane);

@@ -1,14 +1,14 @@
 /* Filters transformed for Winograd's minimal filtering: [cell][panel][channel][column] of some panels and channels.
  *
- * A filter is a sum of pieces of 3 taps along an axis, or 1: their channels count on through the pieces. */
+ * A filter is a sum of pieces of 1, 3 or 4 taps along an axis: their channels count on through the pieces. */
 #ifndef FC_WINOGRAD_FILTERS_H
 #define FC_WINOGRAD_FILTERS_H
 
 #include "forward.h"
 
 enum {
-    FC_PIECE = 3,   /* of a piece, along an axis, */
-    FC_WIDEST = 15, /* and of a filter at most */
+    FC_PIECE = 4,   /* taps of a piece, along an axis, at most, */
+    FC_WIDEST = 15, /* and of a filter */
     FC_LINE = 16,   /* floats of a cache line */
     FC_BUNDLE = 64, /* columns that are transformed at a time: of shorter rows, most of what memory delivers would be
                        other panels' */
@@ -23,8 +23,8 @@ typedef struct fc_bank {
 /* The index of the call's transforms in fc_winograd_kernels. */
 int fc_winograd_rung(const fc_forward *call);
 
-/* Cells of a tile of so many outputs, this stride apart, along an axis. */
-int64_t fc_winograd_cells(int64_t outputs, int64_t stride);
+/* Pixels that the windows of so many outputs cover, along an axis; those of a piece are a tile's cells. */
+static inline int64_t fc_reach(int64_t outputs, int64_t stride, int64_t taps) { return (outputs - 1) * stride + taps; }
 
 /* How filters are cut into pieces. */
 typedef struct fc_pieces {
@@ -38,6 +38,9 @@ typedef struct fc_piece {
     int64_t row, column, rows, columns;
 } fc_piece;
 fc_piece fc_piece_at(const fc_forward *call, int64_t index);
+
+/* Elements from the filters' first one to a piece's first tap, of an input channel and a column. */
+int64_t fc_filter_offset(const fc_filters *w, const fc_piece *piece, int64_t channel, int64_t column);
 
 /* From cell to cell, of so many columns and channels: a line lies between them. */
 int64_t fc_filter_plane(int64_t columns, int64_t channels);

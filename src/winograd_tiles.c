@@ -5,7 +5,7 @@
 #include "strip.h"
 
 enum {
-    CELLS = FC_PIECE + 3,  /* of a tile, along an axis, at most, */
+    CELLS = 6,             /* of a tile, along an axis, at most, */
     REACH = FC_WIDEST + 3, /* and pixels that its outputs' windows cover */
     TINY = 27,             /* the exponent of 2^-100 */
     UNEVEN = 8             /* binary orders of magnitude between a window's largest value and the tile's: the error of
@@ -16,18 +16,16 @@ enum {
  * cache. */
 static int64_t odd_lines(int64_t elements) { return (fc_parts(elements, FC_LINE) | 1) * FC_LINE; }
 
-int64_t fc_reach(int64_t outputs, int64_t stride, int64_t taps) { return (outputs - 1) * stride + taps; }
-
 fc_grid fc_grid_of(const fc_forward *call) {
     const fc_problem *p = &call->problem;
     const int64_t m_rows = call->winograd.rows, m_columns = call->winograd.columns;
     fc_grid g = {.m_rows = m_rows, .m_columns = m_columns};
-    g.rows = fc_winograd_cells(m_rows, p->stride_h);
-    g.columns = fc_winograd_cells(m_columns, p->stride_w);
+    g.pieces = fc_pieces_of(call);
+    g.rows = fc_reach(m_rows, p->stride_h, g.pieces.rows);
+    g.columns = fc_reach(m_columns, p->stride_w, g.pieces.columns);
     g.cells = g.rows * g.columns;
     g.reach_rows = fc_reach(m_rows, p->stride_h, p->kh);
     g.reach_columns = fc_reach(m_columns, p->stride_w, p->kw);
-    g.pieces = fc_pieces_of(call);
     g.high = fc_parts(p->oh, m_rows);
     g.wide = fc_parts(p->ow, m_columns);
     g.tiles = p->n * g.high * g.wide;
@@ -59,7 +57,7 @@ int64_t fc_segment_pixels(const fc_forward *call, const fc_grid *g) {
 static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
 
 /* Whether some output's window holds only values that are small beside the tile's largest, or that is not finite, or so
- * small that differences are flushed to zero. */
+ * small that differences are flushed to zero. Strides are 1 where tiles are weighed. */
 static int is_uneven(const fc_problem *p, const fc_grid *g, const fc_place *at, const uint32_t *peaks, int64_t row) {
     uint32_t most = 0, least = UINT32_MAX;
     for (int64_t i = 0; i < g->reach_rows; i++)
@@ -78,7 +76,7 @@ static int is_uneven(const fc_problem *p, const fc_grid *g, const fc_place *at, 
     return most >> 23 == 0xff || (most >> 23) > (least >> 23) + UNEVEN;
 }
 
-/* Whether outputs round with cells outside their windows: in tiles of 4, and under taps that pad a piece. */
+/* Whether outputs round with cells outside their windows: in tiles of 3 or 4, and under taps that pad a piece. */
 static int is_weighed(const fc_problem *p, const fc_grid *g) {
     return g->m_rows > 2 || g->m_columns > 2 || p->kh % g->pieces.rows || p->kw % g->pieces.columns;
 }

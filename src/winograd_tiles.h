@@ -26,9 +26,6 @@ typedef struct fc_place {
 } fc_place;
 fc_place fc_place_of(const fc_forward *call, const fc_grid *g, int64_t tile);
 
-/* Pixels that the windows of so many outputs cover, along an axis. */
-int64_t fc_reach(int64_t outputs, int64_t stride, int64_t taps);
-
 /* What transforming tiles takes and gives. */
 typedef struct fc_spread {
     const char *zeros; /* a pixel's */

@@ -80,8 +80,10 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     if (winograd) {
         p->groups = p->dilation_h = p->dilation_w = 1;
         p->stride_h = p->stride_w = between(1, 2);
-        p->kh = p->stride_h == 2 ? 3 : between(1, 7);
-        p->kw = p->stride_h == 2 ? 3 : between(p->kh == 1 ? 2 : 1, 7);
+        const int64_t most = between(0, 3) ? 7 : 15;
+        p->kh = p->stride_h == 2 ? 3 : between(1, most);
+        p->kw = p->stride_h == 2 ? 3 : between(p->kh == 1 ? 2 : 1, most);
+        if (between(0, 1)) p->h += p->kh;
         if (between(0, 3) == 0) p->f = between(65, 150); /* more than one bundle of columns */
         p->oh = windows(p->h, p->kh, p->stride_h, 1, p->pad_top + p->pad_bottom);
         p->ow = windows(p->w, p->kw, p->stride_w, 1, p->pad_left + p->pad_right);
@@ -109,9 +111,9 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     if (call.lanes == FC_PIXELS) call.sum.chunk = call.sum.run_length;
     if (winograd) {
         call.lanes = FC_WINOGRAD;
-        const int64_t rows = p->stride_h == 2 ? 2 : (int64_t)1 << between(0, 2);
-        const int64_t columns = p->stride_h == 2 ? 2 : (int64_t)1 << between(rows == 1, 2);
-        call.winograd = (fc_winograd){rows, columns, 16 * between(1, 3), between(1, 2)};
+        static const int64_t shapes[][2] = {{2, 2}, {2, 4}, {4, 2}, {4, 4}, {3, 3}, {1, 3}, {1, 4}, {3, 1}, {4, 1}};
+        const int64_t *shape = shapes[p->stride_h == 2 ? 0 : between(0, 8)];
+        call.winograd = (fc_winograd){shape[0], shape[1], 16 * between(1, 3), between(1, 2)};
     }
 
     const int64_t depth = p->c / p->groups, width = p->f / p->groups;

@@ -68,19 +68,20 @@ static void test_products(const fc_kernels *kernels) {
 
 /* One tile of one input channel (in lanes of several) and some output channels. */
 static void test_transforms(const fc_kernels *kernels) {
-    const int lanes = kernels->f32.lanes, rung = (int)between(0, 8), stride = rung == 0 ? 2 : 1;
-    const int64_t high = rung == 0 ? 2 : (int64_t)1 << rung / 3, wide = rung == 0 ? 2 : (int64_t)1 << rung % 3;
-    const int64_t taps_h = high == 1 ? 1 : 3, taps_w = wide == 1 ? 1 : 3; /* in w, rows of 3 all the same */
+    const int lanes = kernels->f32.lanes, rung = (int)between(0, 15), stride = rung == 0 ? 2 : 1;
+    if (!kernels->winograd.input[rung]) return;
+    const int64_t high = rung == 0 ? 2 : 1 + rung / 4, wide = rung == 0 ? 2 : 1 + rung % 4;
+    const int64_t taps_h = high == 1 ? 1 : high == 3 ? 4 : 3, taps_w = wide == 1 ? 1 : wide == 3 ? 4 : 3;
     const int64_t rows = (high - 1) * stride + taps_h, columns = (wide - 1) * stride + taps_w, cells = rows * columns;
     const int64_t channels = between(1, 2 * lanes), whole = (channels + lanes - 1) / lanes * lanes;
     const int64_t outputs = between(1, 2 * lanes), vectors = outputs > lanes ? 2 : 1, width = vectors * lanes;
-    buffer x = numbers(cells * channels), w = numbers(9 * width), v = numbers(cells * whole),
+    buffer x = numbers(cells * channels), w = numbers(taps_h * taps_w * width), v = numbers(cells * whole),
            u = numbers(cells * width);
     buffer m = numbers(cells * width), y = numbers(high * wide * outputs);
     const void *table[36];
     for (int64_t i = 0; i < cells; i++) table[i] = x.data + (size_t)(i * channels) * sizeof(float);
     kernels->winograd.input[rung](table, channels, whole, v.data, 0, whole);
-    kernels->winograd.filter[rung](&(fc_taps){w.data, 9 * width, 3 * width, width}, 1, (int)vectors, u.data, 0, width);
+    kernels->winograd.filter[rung](&(fc_taps){w.data, 0, taps_w * width, width}, 1, (int)vectors, u.data, 0, width);
     const int64_t c = between(0, channels - 1);
     for (int64_t i = 0; i < cells; i++)
         for (int64_t f = 0; f < width; f++)
@@ -94,7 +95,7 @@ static void test_transforms(const fc_kernels *kernels) {
                 for (int64_t k = 0; k < taps_h; k++)
                     for (int64_t l = 0; l < taps_w; l++)
                         sum += (double)at(&x, ((i * stride + k) * columns + j * stride + l) * channels + c) *
-                               at(&w, (k * 3 + l) * width + f);
+                               at(&w, (k * taps_w + l) * width + f);
                 const double found = at(&y, (i * wide + j) * outputs + f);
                 if (!(fabs(found - sum) < 2e-4)) fail("transforms", kernels->name, rows, columns);
             }
