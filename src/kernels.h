@@ -94,10 +94,12 @@ typedef struct fc_products {
 } fc_products;
 typedef void fc_products_fn(const fc_products *products);
 
-/* Taps of some filters, columns side by side; the steps to the next channel, row and column count elements. */
+/* Taps of some filters, columns side by side; the steps to the next channel, row and column count elements. Of the taps
+ * that a transform takes, only so many rows and columns are there; the others are zeros. */
 typedef struct fc_taps {
     const void *first;
     int64_t channel, row, column;
+    int rows, columns;
 } fc_taps;
 
 /* The transforms of one tile shape; cells of a tile, in rows, are `plane` elements apart. Of the input's cells, of some

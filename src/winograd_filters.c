@@ -5,7 +5,6 @@
 #include "sizes.h"
 #include "split.h"
 #include "winograd.h"
-#include <string.h>
 
 enum {
     CHUNK = 32, /* channels that are laid out for their transform at a time */
@@ -59,18 +58,15 @@ static void transform_panel(const fc_forward *call, const fc_piece *piece, int64
     const int lanes = call->kernels->f32.lanes;
     const int64_t columns = fc_least(vectors * lanes, call->problem.f - f);
     const char *from = (const char *)w->data + fc_filter_offset(w, piece, first, f) * size;
-    const fc_pieces pieces = fc_pieces_of(call);
     float dense[FC_PIECE * FC_PIECE * CHUNK * 2 * FC_LINE]; /* [tap][channel][column] */
     const int64_t tap = CHUNK * vectors * lanes;
-    const fc_taps taps = {dense, vectors * lanes, pieces.columns * tap, tap};
-    if (piece->rows * piece->columns < pieces.rows * pieces.columns)
-        memset(dense, 0, (size_t)(pieces.rows * pieces.columns * tap) * sizeof(float));
+    const fc_taps taps = {dense, vectors * lanes, piece->columns * tap, tap, (int)piece->rows, (int)piece->columns};
     for (int64_t c = 0; c < channels; c += CHUNK, from += CHUNK * w->depth * size, to += tap) {
         const int64_t count = fc_least(CHUNK, channels - c);
         for (int64_t i = 0; i < piece->rows; i++)
             for (int64_t j = 0; j < piece->columns; j++)
                 fc_pack_panels(call->kernels, call->x.dtype, from + (i * w->h + j * w->w) * size, w->depth, w->column,
-                               count, columns, vectors * lanes, dense + (i * pieces.columns + j) * tap, 0);
+                               count, columns, vectors * lanes, dense + (i * piece->columns + j) * tap, 0);
         call->kernels->winograd.filter[fc_winograd_rung(call)](&taps, count, vectors, to, 0, plane);
     }
 }
@@ -80,17 +76,15 @@ void fc_transform_panels(const fc_forward *call, int64_t panel, int64_t panels, 
     const fc_filters *w = &call->w;
     const int lanes = call->kernels->f32.lanes;
     const int64_t width = fc_panel_width(call), columns = fc_least(panels * width, call->problem.f - panel * width);
-    const fc_pieces pieces = fc_pieces_of(call);
     const fc_piece piece = fc_piece_at(call, first / call->problem.c);
-    const int readable =
-        w->column == 1 && !fc_is_half(call->x.dtype) && piece.rows == pieces.rows && piece.columns == pieces.columns;
+    const int readable = w->column == 1 && !fc_is_half(call->x.dtype);
     const int64_t whole = readable ? columns / width : 0;
     first %= call->problem.c;
     if (whole) {
         const float *from = (const float *)w->data + fc_filter_offset(w, &piece, first, panel * width);
-        call->kernels->winograd.filter[fc_winograd_rung(call)](&(fc_taps){from, w->depth, w->h, w->w}, channels,
-                                                               (int)(2 * whole), to->u + at * width, to->panel,
-                                                               to->plane);
+        const fc_taps taps = {from, w->depth, w->h, w->w, (int)piece.rows, (int)piece.columns};
+        call->kernels->winograd.filter[fc_winograd_rung(call)](&taps, channels, (int)(2 * whole), to->u + at * width,
+                                                               to->panel, to->plane);
     }
     for (int64_t i = whole; i * width < columns; i++) {
         const int vectors = columns - i * width > lanes ? 2 : 1;

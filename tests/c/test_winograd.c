@@ -72,6 +72,8 @@ static void test_transforms(const fc_kernels *kernels) {
     if (!kernels->winograd.input[rung]) return;
     const int64_t high = rung == 0 ? 2 : 1 + rung / 4, wide = rung == 0 ? 2 : 1 + rung % 4;
     const int64_t taps_h = high == 1 ? 1 : high == 3 ? 4 : 3, taps_w = wide == 1 ? 1 : wide == 3 ? 4 : 3;
+    const int64_t there_h = between(0, 1) ? taps_h : between(1, taps_h);
+    const int64_t there_w = between(0, 1) ? taps_w : between(1, taps_w);
     const int64_t rows = (high - 1) * stride + taps_h, columns = (wide - 1) * stride + taps_w, cells = rows * columns;
     const int64_t channels = between(1, 2 * lanes), whole = (channels + lanes - 1) / lanes * lanes;
     const int64_t outputs = between(1, 2 * lanes), vectors = outputs > lanes ? 2 : 1, width = vectors * lanes;
@@ -81,7 +83,8 @@ static void test_transforms(const fc_kernels *kernels) {
     const void *table[36];
     for (int64_t i = 0; i < cells; i++) table[i] = x.data + (size_t)(i * channels) * sizeof(float);
     kernels->winograd.input[rung](table, channels, whole, v.data, 0, whole);
-    kernels->winograd.filter[rung](&(fc_taps){w.data, 0, taps_w * width, width}, 1, (int)vectors, u.data, 0, width);
+    kernels->winograd.filter[rung](&(fc_taps){w.data, 0, taps_w * width, width, (int)there_h, (int)there_w}, 1,
+                                   (int)vectors, u.data, 0, width);
     const int64_t c = between(0, channels - 1);
     for (int64_t i = 0; i < cells; i++)
         for (int64_t f = 0; f < width; f++)
@@ -92,8 +95,8 @@ static void test_transforms(const fc_kernels *kernels) {
         for (int64_t j = 0; j < wide; j++)
             for (int64_t f = 0; f < outputs; f++) {
                 double sum = 0;
-                for (int64_t k = 0; k < taps_h; k++)
-                    for (int64_t l = 0; l < taps_w; l++)
+                for (int64_t k = 0; k < there_h; k++)
+                    for (int64_t l = 0; l < there_w; l++)
                         sum += (double)at(&x, ((i * stride + k) * columns + j * stride + l) * channels + c) *
                                at(&w, (k * taps_w + l) * width + f);
                 const double found = at(&y, (i * wide + j) * outputs + f);
