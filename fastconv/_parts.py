@@ -187,9 +187,9 @@ def _cut(problem: ConvProblem) -> _Cut:
     return min(((r, c) for r in rows for c in columns), key=lambda cut: _cost(cut) * (1 if cut == whole else GAIN))
 
 
-def least_cost(problem: ConvProblem) -> int:
-    """Of direct sums of an image, in multiply-adds for a pair of channels, its filters' packing included."""
-    return _cost(_cut(problem))
+def cost_of_rectangles(problem: ConvProblem) -> float | None:
+    """Of an image, in multiply-adds for a pair of channels; None where there is nothing worth cutting."""
+    return GAIN * _cost(_cut(problem)) if worth_cutting(problem) else None
 
 
 def worth_cutting(problem: ConvProblem) -> bool:

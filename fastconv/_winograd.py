@@ -7,7 +7,7 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv import _cpu
-from fastconv._parts import least_cost
+from fastconv._parts import cost_of_rectangles
 from fastconv._problem import ConvProblem
 
 
@@ -35,6 +35,7 @@ STRIDED = [(2, 2)]  # with stride 2 and 3x3 taps: 25 products for the 36 of 4 ou
 # From how many times as many terms as it takes on, channels of a block and its halves. Half as long sums err 5 to 15
 # % less. With AVX2, blocks of 32 are 10 % faster than those of 16, in halves only 3 %, which take more registers.
 BLOCKS = ((2.25, 32, 1), (1.2, 32, 2), (0, 16, 2))
+BLOCK = 32
 ROUGH = 1.2  # as if there were so many times as many, where more error is allowed
 
 # What transforms cost, in multiply-adds: for each cell of a tile and input or output channel, and for each cell and
@@ -44,7 +45,7 @@ TILE_COST, FILTER_COST = 10, 2.5
 GAIN, GAIN_OF_OTHERS = 1.1, 1.55
 FEWEST_CHANNELS = 14  # fewer fill vectors badly
 MOST_CHANNELS = 1 << 12  # of all pieces together: a few tiles of more take 16 MB
-TAPS = 3  # along an axis, of what is filtered without pieces or padding
+PIECE = 3  # taps of a piece along an axis; 4 with 3 outputs
 
 
 def _pieces(total: int, size: int) -> int:
@@ -68,7 +69,7 @@ def _terms(problem: ConvProblem) -> float:
 
 def _axis(outputs: int, stride: int, taps: int) -> tuple[int, int]:
     """Cells of a tile along an axis, and pieces of the filter: of 3 taps, of 4 for 3 outputs, of 1 for 1."""
-    piece = {1: 1, 3: 4}.get(outputs, TAPS)
+    piece = {1: 1, 3: 4}.get(outputs, PIECE)
     return (outputs - 1) * stride + piece, _pieces(taps, piece)
 
 
@@ -79,6 +80,13 @@ def _cost(problem: ConvProblem, rows: int, columns: int) -> float:
     (high, pieces_high), (wide, pieces_wide) = _axis(rows, p.stride_h, p.kh), _axis(columns, p.stride_w, p.kw)
     depth = pieces_high * pieces_wide * p.c
     return high * wide * (tiles * (depth * p.f + TILE_COST * (depth + p.f)) + FILTER_COST * depth * p.f)
+
+
+def _direct_cost(problem: ConvProblem) -> float:
+    """Of direct sums, whose filters are packed, which costs as much as 2.5 pixels; or of rectangles without padding."""
+    p = problem
+    whole = p.kh * p.kw * (p.oh * p.ow + FILTER_COST)
+    return p.c * p.f * min(whole, cost_of_rectangles(p) or whole)
 
 
 def _shapes(problem: ConvProblem) -> list[tuple[int, int]]:
@@ -106,12 +114,12 @@ def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
         return f"the filter has more than {_cpu.WINOGRAD_TAPS} taps along an axis"
     if (p.dilation_h, p.dilation_w, p.groups) != (1, 1, 1):
         return "the filter is dilated or grouped"
-    square = (p.kh, p.kw) == (TAPS, TAPS)
+    square = (p.kh, p.kw) == (3, 3)
     if (p.stride_h, p.stride_w) != (1, 1) and not (square and (p.stride_h, p.stride_w) == (2, 2)):
         return "the strides are not 1, nor 2 with a filter of 3x3"
     if p.c < FEWEST_CHANNELS:
         return "there are too few channels to fill vectors"
-    if p.c * _pieces(p.kh, TAPS) * _pieces(p.kw, TAPS) > MOST_CHANNELS:
+    if _pieces(p.c, BLOCK) * BLOCK * _pieces(p.kh, PIECE) * _pieces(p.kw, PIECE) > MOST_CHANNELS:
         return "there are too many channels for the caches"
     rough = precision == "fast" or dtype.itemsize == 2
     fewest = FEWEST_TERMS_FAST if rough else FEWEST_TERMS
@@ -120,7 +128,7 @@ def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
     if not allowed:
         return "there are too few terms to err no more than direct sums"
     best = min(allowed, key=lambda shape: _cost(p, *shape))
-    if (GAIN if square else GAIN_OF_OTHERS) * _cost(p, *best) > p.c * p.f * least_cost(p):
+    if (GAIN if square else GAIN_OF_OTHERS) * _cost(p, *best) > _direct_cost(p):
         return "the transforms would cost more than they save"
     more = terms / FEWEST_TERMS[best]
     if rough:

@@ -94,6 +94,10 @@ typedef struct fc_products {
 } fc_products;
 typedef void fc_products_fn(const fc_products *products);
 
+/* Taps of a piece of a filter, along an axis, for tiles of so many outputs; and the most that there are. */
+enum { FC_PIECE = 4 };
+static inline int fc_piece_taps(int outputs) { return outputs == 1 ? 1 : outputs == 3 ? FC_PIECE : 3; }
+
 /* Taps of some filters, columns side by side; the steps to the next channel, row and column count elements. Of the taps
  * that a transform takes, only so many rows and columns are there; the others are zeros. */
 typedef struct fc_taps {

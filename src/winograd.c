@@ -1,7 +1,7 @@
 /* Winograd's minimal filtering: transformed tiles times transformed filters, cell by cell, in place of taps.
  *
- * A tile of m x m outputs takes (m + 2) x (m + 2) products for each pair of channels in place of 9 m x m; with stride
- * 2, one of 2 x 2 takes 5 x 5. Of larger filters each piece, of 3x3 taps or so, has the pixels that it meets
+ * A tile of m x m outputs, 2 or 4, takes (m + 2) x (m + 2) products for each pair of channels in place of 9 m x m; with
+ * stride 2, one of 2 x 2 takes 5 x 5. Of larger filters each piece, of 3x3 taps or so, has the pixels that it meets
  * transformed as if they were further channels; filters of one row or column are transformed along the other axis
  * alone. A task transforms a range of tiles; then, for a bundle of panels of output channels, it multiplies, cell by
  * cell, all those tiles with the cell's filters, and transforms the products back. Outputs that this does not serve are
@@ -28,8 +28,8 @@ enum {
     HELD = 9 << 15,    /* bytes of a bundle's transformed filters and products: of a second cache of 512 KB */
     FEWEST_TILES = 32, /* that make up for transforming filters, */
     MOST_TILES = 100,  /* and that stay in the third cache, */
-    MOST = 3 << 22, /* with no more bytes of tiles, products and staged pixels than these, but for a kernel's tiles */
-    COLUMNS = 1024  /* of the products with filters that were transformed before */
+    MOST = 3 << 22,    /* with no more bytes of tiles, products and staged pixels than these, but for one kernel's */
+    COLUMNS = 512      /* of the products with filters that were transformed before */
 };
 
 static int in_place(const fc_forward *call) { return call->y.stride_c == 1 && !fc_is_half(call->y.dtype); }
@@ -108,9 +108,13 @@ void fc_winograd_split(fc_forward *call, int threads) {
     const int once = g.tiles > TILES ? fc_transformed_size(call) <= SHARED : panels < threads;
     const int shared = once || call->packed;
     call->pack_tasks = once && !call->packed ? fc_transform_tasks(call) : 0;
-    call->row_tasks = shared ? ranges_of_shared(call, &g, threads) : ranges_of_own(call, &g, threads);
-    call->row_tasks = fc_least(call->row_tasks, fc_parts(g.tiles, rows));
-    call->pixels = fc_parts(fc_parts(g.tiles, rows), call->row_tasks) * rows;
+    /* In whole groups of the tiles that kernels take at a time. */
+    const int64_t groups = fc_parts(g.tiles, rows),
+                  fit = MOST / (bytes_a_tile(call, &g, shared ? COLUMNS : FC_BUNDLE) * rows);
+    const int64_t ranges = shared ? ranges_of_shared(call, &g, threads) : ranges_of_own(call, &g, threads);
+    const int64_t fewest = fc_parts(groups, fit > 1 ? fit : 1);
+    call->row_tasks = fc_least(ranges > fewest ? ranges : fewest, groups);
+    call->pixels = fc_parts(groups, call->row_tasks) * rows;
     /* Tasks of one range of tiles that run at the same time each transform it. */
     const int scarce = threads > 1 && call->row_tasks < 2 * threads;
     call->channel_tasks = scarce ? fc_least(panels, fc_parts(FC_TASKS * threads, call->row_tasks)) : 1;

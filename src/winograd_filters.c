@@ -18,14 +18,14 @@ int fc_winograd_rung(const fc_forward *call) {
     return call->problem.stride_h == 2 ? 0 : (int)(4 * (tile->rows - 1) + tile->columns - 1);
 }
 
-/* Taps of a piece, along an axis, for tiles of so many outputs. */
-static int64_t taps_for(int64_t outputs) { return outputs == 1 ? 1 : outputs == 3 ? 4 : 3; }
-
 fc_pieces fc_pieces_of(const fc_forward *call) {
     const fc_winograd *tile = &call->winograd;
-    fc_pieces pieces = {.rows = taps_for(tile->rows), .columns = taps_for(tile->columns)};
-    pieces.wide = fc_parts(call->problem.kw, pieces.columns);
-    pieces.count = fc_parts(call->problem.kh, pieces.rows) * pieces.wide;
+    const fc_problem *p = &call->problem;
+    fc_pieces pieces = {.rows = fc_piece_taps((int)tile->rows), .columns = fc_piece_taps((int)tile->columns)};
+    pieces.wide = fc_parts(p->kw, pieces.columns);
+    pieces.count = fc_parts(p->kh, pieces.rows) * pieces.wide;
+    pieces.cells_high = fc_reach(tile->rows, p->stride_h, pieces.rows);
+    pieces.cells_wide = fc_reach(tile->columns, p->stride_w, pieces.columns);
     return pieces;
 }
 
@@ -34,13 +34,6 @@ fc_piece fc_piece_at(const fc_forward *call, int64_t index) {
     const fc_pieces pieces = fc_pieces_of(call);
     const int64_t row = index / pieces.wide * pieces.rows, column = index % pieces.wide * pieces.columns;
     return (fc_piece){row, column, fc_least(pieces.rows, p->kh - row), fc_least(pieces.columns, p->kw - column)};
-}
-
-static int64_t cells_of(const fc_forward *call) {
-    const fc_problem *p = &call->problem;
-    const fc_pieces pieces = fc_pieces_of(call);
-    return fc_reach(call->winograd.rows, p->stride_h, pieces.rows) *
-           fc_reach(call->winograd.columns, p->stride_w, pieces.columns);
 }
 
 static int64_t all_channels(const fc_forward *call) { return fc_pieces_of(call).count * call->problem.c; }
@@ -94,7 +87,9 @@ void fc_transform_panels(const fc_forward *call, int64_t panel, int64_t panels, 
 }
 
 int64_t fc_transformed_size(const fc_forward *call) {
-    return cells_of(call) * fc_filter_plane(all_columns(call), all_channels(call)) * (int64_t)sizeof(float);
+    const fc_pieces pieces = fc_pieces_of(call);
+    const int64_t plane = fc_filter_plane(all_columns(call), all_channels(call));
+    return pieces.cells_high * pieces.cells_wide * plane * (int64_t)sizeof(float);
 }
 
 static int64_t bundles_to_transform(const fc_forward *call) { return fc_parts(all_columns(call), FC_BUNDLE); }

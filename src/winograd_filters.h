@@ -7,8 +7,7 @@
 #include "forward.h"
 
 enum {
-    FC_PIECE = 4,   /* taps of a piece, along an axis, at most, */
-    FC_WIDEST = 15, /* and of a filter */
+    FC_WIDEST = 15, /* taps of a filter, along an axis, at most */
     FC_LINE = 16,   /* floats of a cache line */
     FC_BUNDLE = 64, /* columns that are transformed at a time: of shorter rows, most of what memory delivers would be
                        other panels' */
@@ -30,6 +29,7 @@ static inline int64_t fc_reach(int64_t outputs, int64_t stride, int64_t taps) { 
 typedef struct fc_pieces {
     int64_t rows, columns; /* taps of one, but for the last ones */
     int64_t wide, count;
+    int64_t cells_high, cells_wide; /* of a tile, as one meets it */
 } fc_pieces;
 fc_pieces fc_pieces_of(const fc_forward *call);
 

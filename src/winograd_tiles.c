@@ -5,7 +5,7 @@
 #include "strip.h"
 
 enum {
-    CELLS = 6,             /* of a tile, along an axis, at most, */
+    CELLS = FC_PIECE + 2,  /* of a tile, along an axis, at most, */
     REACH = FC_WIDEST + 3, /* and pixels that its outputs' windows cover */
     TINY = 27,             /* the exponent of 2^-100 */
     UNEVEN = 8             /* binary orders of magnitude between a window's largest value and the tile's: the error of
@@ -21,8 +21,8 @@ fc_grid fc_grid_of(const fc_forward *call) {
     const int64_t m_rows = call->winograd.rows, m_columns = call->winograd.columns;
     fc_grid g = {.m_rows = m_rows, .m_columns = m_columns};
     g.pieces = fc_pieces_of(call);
-    g.rows = fc_reach(m_rows, p->stride_h, g.pieces.rows);
-    g.columns = fc_reach(m_columns, p->stride_w, g.pieces.columns);
+    g.rows = g.pieces.cells_high;
+    g.columns = g.pieces.cells_wide;
     g.cells = g.rows * g.columns;
     g.reach_rows = fc_reach(m_rows, p->stride_h, p->kh);
     g.reach_columns = fc_reach(m_columns, p->stride_w, p->kw);

@@ -9,6 +9,7 @@ from hypothesis import given, settings
 from problems import DTYPES, cases, inputs, run_python
 
 from fastconv import _cpu, nn, options
+from fastconv._plan import choose
 from fastconv._problem import ConvProblem
 
 LAYERS = [
@@ -27,10 +28,16 @@ LAYERS = [
     "n3h21w14c28_k3x3f28_s1x1_d1x1_p1,1,1,1_g7",
     "n3h13w14c60_k3x3f60_s1x1_d1x1_p1,1,1,1_g3",
     "n3h24w17c90_k3x3f130_s2x2_d1x1_p1,1,0,1_g1",
-    "n3h15w14c48_k5x5f72_s1x1_d1x1_p2,2,2,2_g1",
-    "n3h12w18c200_k1x7f150_s1x1_d1x1_p0,0,3,3_g1",
-    "n3h18w9c130_k3x1f130_s1x1_d1x1_p1,1,0,0_g1",
+    "n3h15w15c60_k5x5f80_s1x1_d1x1_p2,2,2,2_g1",
+    "n3h12w18c220_k1x7f220_s1x1_d1x1_p0,0,3,3_g1",
+    "n3h20w16c180_k3x1f180_s1x1_d1x1_p1,1,0,0_g1",
 ]
+
+
+def test_layers_in_pieces_are_winograds():
+    for token in LAYERS[-3:]:
+        with options() as chosen:
+            assert choose("forward", ConvProblem.parse(token), np.dtype(np.float32), chosen)[0].name == "winograd"
 
 
 def bits(array: np.ndarray) -> bytes:
@@ -157,7 +164,7 @@ def test_bad_numbers_stay_within_their_windows(isa, token, dtype, bad):
     finite = np.isfinite(y.astype(np.float64))
     assert not finite[touched].any()
     assert finite[~touched].all()
-    # Winograd replaces what shares a tile with it by direct sums: 4 outputs around, at most.
+    # Winograd replaces what shares a tile with it by direct sums: 3 outputs around, at most.
     with options(precision="strict"):
         direct = nn.conv2d(*case._replace(input=x))
     same = (y == clean) | (y == direct)

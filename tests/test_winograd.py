@@ -186,18 +186,17 @@ def test_what_overflows_in_a_transform_is_summed_directly(isa, token):
     assert np.isfinite(y[..., 2:]).all()
 
 
-def test_outliers_do_not_reach_outputs_beyond_a_padded_piece(monkeypatch):
+def test_outliers_do_not_reach_outputs_beyond_a_padded_piece(isa, monkeypatch):
     """Tiles of 2x2 outputs round with their windows alone, but not where a piece of the filter is padded."""
     monkeypatch.setattr(_winograd, "GAIN_OF_OTHERS", 0)
     monkeypatch.setattr(_winograd, "_shapes", lambda problem: [(2, 2)])
+    monkeypatch.setattr(_plan, "_plans", {})
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((1, 14, 14, 24), np.float32), rng.standard_normal((3, 5, 24, 9), np.float32)
-    _plan._plans.clear()
     clean = nn.conv2d(x, w, 1, "VALID")
     assert clean.tobytes() != strict(x, w).tobytes()
     x[0, 6, 7] = -3.4e38
     y = nn.conv2d(x, w, 1, "VALID")
-    _plan._plans.clear()
     far = np.ones(y.shape[:3], bool)
     far[0, 4:7, 3:8] = False
     assert relative_error(y[far], clean[far].astype(np.float64)) < 1e-6
@@ -209,25 +208,20 @@ def strict(x: np.ndarray, w: np.ndarray) -> np.ndarray:
 
 
 def test_scratch_is_bounded():
-    """16 MB a thread, transformed filters apart: the worst that plans allow."""
+    """16 MB a thread: filters are too many here to be transformed for all threads, or they are prepared."""
     for token, dtype in (
-        ("n1h30w30c4096_k3x3f70_s1x1_d1x1_p1,1,1,1_g1", "float32"),
-        ("n1h30w30c4096_k3x3f70_s1x1_d1x1_p1,1,1,1_g1", "float16"),
+        ("n1h30w60c4096_k3x3f1024_s1x1_d1x1_p1,1,1,1_g1", "float16"),
+        ("n1h30w120c3072_k3x3f70_s1x1_d1x1_p1,1,1,1_g1", "float16"),
         ("n1h38w40c160_k15x13f40_s1x1_d1x1_p7,7,6,6_g1", "bfloat16"),
-        ("n1h20w20c1024_k1x12f70_s1x1_d1x1_p0,0,6,5_g1", "float16"),
-        ("n1h12w12c64_k3x3f12000_s1x1_d1x1_p1,1,1,1_g1", "float32"),
+        ("n1h20w20c1024_k1x12f70_s1x1_d1x1_p0,0,6,5_g1", "float32"),
     ):
-        problem = ConvProblem.parse(token)
-        assert isinstance(rung(problem, np.dtype(np.float32), "default"), Rung)
-        case = inputs(problem, dtype)
-        prepared = fastconv.prepare(case.filters)
-        for filters in (case.filters, prepared):
+        case = inputs(ConvProblem.parse(token), dtype)
+        assert isinstance(rung(ConvProblem.parse(token), case.input.dtype, "default"), Rung)
+        for filters in (case.filters, fastconv.prepare(case.filters)):
             for threads in (1, 2):
                 with options(num_threads=threads):
                     nn.conv2d(case.input, filters, *case[2:])
-                cells = 36 * problem.c * (problem.f + 128) * 4
-                shared = cells if cells <= 6 << 20 and filters is not prepared else 0
-                assert _cpu.scratch_bytes() - shared < threads * (16 << 20), (token, dtype)
+                assert _cpu.scratch_bytes() < threads * (16 << 20), (token, dtype)
 
 
 def test_filters_that_are_not_served_say_why():
@@ -239,6 +233,9 @@ def test_filters_that_are_not_served_say_why():
         ("n1h40w40c16_k1x3f64_s1x1_d1x1_p0,0,1,1_g1", "there are too few terms to err no more than direct sums"),
         ("n1h40w40c64_k5x5f64_s2x2_d1x1_p2,2,2,2_g1", "the strides are not 1, nor 2 with a filter of 3x3"),
         ("n1h48w2c77_k13x15f21_s1x1_d1x1_p6,6,7,7_g1", "the transforms would cost more than they save"),
+        ("n64h3w3c512_k3x3f512_s1x1_d1x1_p0,0,0,0_g1", "the transforms would cost more than they save"),
+        ("n64h1w7c512_k1x7f512_s1x1_d1x1_p0,0,0,0_g1", "the transforms would cost more than they save"),
+        ("n64h4w4c512_k4x4f512_s1x1_d1x1_p0,0,0,0_g1", "the transforms would cost more than they save"),
     ):
         assert rung(ConvProblem.parse(token), np.dtype(np.float32), "default") == reason
 

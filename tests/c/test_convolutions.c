@@ -1,6 +1,7 @@
 /* Whole convolutions and filter gradients on every instruction set that the CPU has, as tasks in any order.
  *
  * The argument is the number of random problems of each kind. Prints what it ran. */
+#include "shapes.h"
 #include "support.h"
 
 static int64_t windows(int64_t size, int64_t taps, int64_t stride, int64_t dilation, int64_t pads) {
@@ -111,8 +112,7 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     if (call.lanes == FC_PIXELS) call.sum.chunk = call.sum.run_length;
     if (winograd) {
         call.lanes = FC_WINOGRAD;
-        static const int64_t shapes[][2] = {{2, 2}, {2, 4}, {4, 2}, {4, 4}, {3, 3}, {1, 3}, {1, 4}, {3, 1}, {4, 1}};
-        const int64_t *shape = shapes[p->stride_h == 2 ? 0 : between(0, 8)];
+        const int64_t *shape = fc_shapes[p->stride_h == 2 ? 0 : between(0, 8)];
         call.winograd = (fc_winograd){shape[0], shape[1], 16 * between(1, 3), between(1, 2)};
     }
 
@@ -287,10 +287,40 @@ static int test_backprop_filter(const fc_kernels *kernels) {
     return 1;
 }
 
+/* What tasks of Winograd's take: 16 MB at most, the worst that plans allow, with the tiles of any instruction set. */
+static void test_scratch(const fc_kernels *kernels) {
+    static const int64_t worst[][6] = {/* height, width, channels, taps, outputs */
+                                       {30, 60, 4096, 3, 3, 1024},
+                                       {30, 120, 3072, 3, 3, 70},
+                                       {38, 40, 160, 15, 13, 40},
+                                       {20, 20, 1024, 1, 12, 70}};
+    static const char packed;
+    for (size_t i = 0; i < sizeof(worst) / sizeof(*worst); i++)
+        for (int threads = 1; threads <= 16; threads++) {
+            const int64_t h = worst[i][0], w = worst[i][1], c = worst[i][2], kh = worst[i][3], kw = worst[i][4];
+            const int64_t oh = h - kh + 1, ow = w - kw + 1, f = worst[i][5];
+            fc_forward call = {
+                .problem = {.n = 1, .h = h, .w = w, .c = c, .kh = kh, .kw = kw, .f = f, .oh = oh, .ow = ow},
+                .sum = {0, kh * kw, c, 1, c},
+                .winograd = {kh == 1 ? 1 : 4, 4, 32, 1 + threads % 2},
+                .kernels = kernels,
+                .lanes = FC_WINOGRAD,
+                .x = {NULL, FC_F16, h * w * c, w * c, c, 1},
+                .y = {NULL, FC_F16, oh * ow * f, ow * f, f, 1},
+                .w = {NULL, 0, kw * c * f, c * f, f, 1},
+                .packed = threads % 4 < 2 ? NULL : &packed};
+            call.problem.stride_h = call.problem.stride_w = call.problem.dilation_h = call.problem.dilation_w = 1;
+            call.problem.groups = 1;
+            fc_forward_split(&call, threads);
+            if (call.scratch_bytes > 16 << 20) fail("scratch", kernels->name, call.scratch_bytes, (int64_t)i);
+        }
+}
+
 int main(int argc, char **argv) {
     const int problems = argc > 1 ? atoi(argv[1]) : 300;
     for (int i = 0; i < fc_kernels_count(); i++) {
         const fc_kernels *kernels = fc_kernels_built(i);
+        test_scratch(kernels);
         if (!fc_kernels_supported(i)) continue;
         int forward = 0, gradients = 0;
         for (int t = 0; t < problems; t++) forward += test_forward(kernels, t % 3 == 0);

@@ -2,6 +2,7 @@
  * sums.
  *
  * The argument is the number of random tiles of each kind. Prints what it ran. */
+#include "shapes.h"
 #include "support.h"
 
 static float at(const buffer *b, int64_t index) { return ((const float *)b->data)[index]; }
@@ -68,10 +69,10 @@ static void test_products(const fc_kernels *kernels) {
 
 /* One tile of one input channel (in lanes of several) and some output channels. */
 static void test_transforms(const fc_kernels *kernels) {
-    const int lanes = kernels->f32.lanes, rung = (int)between(0, 15), stride = rung == 0 ? 2 : 1;
-    if (!kernels->winograd.input[rung]) return;
-    const int64_t high = rung == 0 ? 2 : 1 + rung / 4, wide = rung == 0 ? 2 : 1 + rung % 4;
-    const int64_t taps_h = high == 1 ? 1 : high == 3 ? 4 : 3, taps_w = wide == 1 ? 1 : wide == 3 ? 4 : 3;
+    const int lanes = kernels->f32.lanes, stride = (int)between(1, 2);
+    const int64_t *shape = fc_shapes[stride == 2 ? 0 : between(0, 8)], high = shape[0], wide = shape[1];
+    const int64_t rung = stride == 2 ? 0 : 4 * (high - 1) + wide - 1;
+    const int64_t taps_h = fc_piece_taps((int)high), taps_w = fc_piece_taps((int)wide);
     const int64_t there_h = between(0, 1) ? taps_h : between(1, taps_h);
     const int64_t there_w = between(0, 1) ? taps_w : between(1, taps_w);
     const int64_t rows = (high - 1) * stride + taps_h, columns = (wide - 1) * stride + taps_w, cells = rows * columns;
