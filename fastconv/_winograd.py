@@ -35,7 +35,6 @@ STRIDED = [(2, 2)]  # with stride 2 and 3x3 taps: 25 products for the 36 of 4 ou
 # From how many times as many terms as it takes on, channels of a block and its halves. Half as long sums err 5 to 15
 # % less. With AVX2, blocks of 32 are 10 % faster than those of 16, in halves only 3 %, which take more registers.
 BLOCKS = ((2.25, 32, 1), (1.2, 32, 2), (0, 16, 2))
-BLOCK = 32
 ROUGH = 1.2  # as if there were so many times as many, where more error is allowed
 
 # What transforms cost, in multiply-adds: for each cell of a tile and input or output channel, and for each cell and
@@ -44,7 +43,7 @@ ROUGH = 1.2  # as if there were so many times as many, where more error is allow
 TILE_COST, FILTER_COST = 10, 2.5
 GAIN, GAIN_OF_OTHERS = 1.1, 1.55
 FEWEST_CHANNELS = 14  # fewer fill vectors badly
-MOST_CHANNELS = 1 << 12  # of all pieces together: a few tiles of more take 16 MB
+MOST_CHANNELS = 1 << 12  # of all pieces together, in whole blocks: a few tiles of more take 16 MB
 PIECE = 3  # taps of a piece along an axis; 4 with 3 outputs
 
 
@@ -119,7 +118,8 @@ def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
         return "the strides are not 1, nor 2 with a filter of 3x3"
     if p.c < FEWEST_CHANNELS:
         return "there are too few channels to fill vectors"
-    if _pieces(p.c, BLOCK) * BLOCK * _pieces(p.kh, PIECE) * _pieces(p.kw, PIECE) > MOST_CHANNELS:
+    block = BLOCKS[0][1]
+    if _pieces(p.c, block) * block * _pieces(p.kh, PIECE) * _pieces(p.kw, PIECE) > MOST_CHANNELS:
         return "there are too many channels for the caches"
     rough = precision == "fast" or dtype.itemsize == 2
     fewest = FEWEST_TERMS_FAST if rough else FEWEST_TERMS

@@ -83,20 +83,17 @@ static int64_t bytes_a_tile(const fc_forward *call, const fc_grid *g, int64_t co
 /* Ranges of tiles, for tasks that share the transformed filters. */
 static int64_t ranges_of_shared(const fc_forward *call, const fc_grid *g, int threads) {
     const int64_t columns = fc_least(fc_panels(call) * fc_panel_width(call), COLUMNS);
-    const int64_t bytes = bytes_a_tile(call, g, columns), fit = CACHED / bytes;
-    const int64_t most = MOST / bytes, each = fit > CACHED_TILES ? fit : fc_least(CACHED_TILES, most > 1 ? most : 1);
-    const int64_t ranges = fc_parts(g->tiles, each);
-    /* The nearest multiple of the threads, if its tiles fit. */
-    const int64_t nearest = (2 * ranges + threads - 1) / (2 * threads) * threads;
-    if (nearest && fc_parts(g->tiles, nearest) <= most) return nearest;
-    return ranges > 1 || fc_panels(call) < threads ? fc_parts(ranges, threads) * threads : ranges;
+    const int64_t fit = CACHED / bytes_a_tile(call, g, columns);
+    const int64_t ranges = fc_parts(g->tiles, fit > CACHED_TILES ? fit : CACHED_TILES);
+    const int64_t nearest = (2 * ranges + threads - 1) / (2 * threads) * threads; /* multiple of the threads */
+    if (nearest) return nearest;
+    return ranges > 1 || fc_panels(call) < threads ? threads : ranges;
 }
 
 /* And for tasks of their own, whose products are those of a bundle. */
-static int64_t ranges_of_own(const fc_forward *call, const fc_grid *g, int threads) {
-    const int64_t fit = MOST / bytes_a_tile(call, g, FC_BUNDLE), most = fit > 1 ? fit : 1;
-    const int64_t ranges = fc_parts(g->tiles, fc_least(g->tiles > TILES ? MOST_TILES : TILES, most));
-    const int64_t more = g->tiles > TILES ? fc_least(threads, g->tiles / FEWEST_TILES) : 1;
+static int64_t ranges_of_own(const fc_grid *g, int threads) {
+    if (g->tiles <= TILES) return 1;
+    const int64_t ranges = fc_parts(g->tiles, MOST_TILES), more = fc_least(threads, g->tiles / FEWEST_TILES);
     return ranges < more ? more : ranges > threads ? fc_parts(ranges, threads) * threads : ranges;
 }
 
@@ -108,12 +105,11 @@ void fc_winograd_split(fc_forward *call, int threads) {
     const int once = g.tiles > TILES ? fc_transformed_size(call) <= SHARED : panels < threads;
     const int shared = once || call->packed;
     call->pack_tasks = once && !call->packed ? fc_transform_tasks(call) : 0;
-    /* In whole groups of the tiles that kernels take at a time. */
-    const int64_t groups = fc_parts(g.tiles, rows),
-                  fit = MOST / (bytes_a_tile(call, &g, shared ? COLUMNS : FC_BUNDLE) * rows);
-    const int64_t ranges = shared ? ranges_of_shared(call, &g, threads) : ranges_of_own(call, &g, threads);
-    const int64_t fewest = fc_parts(groups, fit > 1 ? fit : 1);
-    call->row_tasks = fc_least(ranges > fewest ? ranges : fewest, groups);
+    const int64_t groups = fc_parts(g.tiles, rows); /* of tiles that are multiplied at a time, which stay together */
+    const int64_t bytes = bytes_a_tile(call, &g, shared ? COLUMNS : FC_BUNDLE) * rows;
+    const int64_t fewest = fc_parts(groups, bytes < MOST ? MOST / bytes : 1);
+    const int64_t ranges = shared ? ranges_of_shared(call, &g, threads) : ranges_of_own(&g, threads);
+    call->row_tasks = fc_least(ranges < fewest ? fc_parts(fewest, threads) * threads : ranges, groups);
     call->pixels = fc_parts(groups, call->row_tasks) * rows;
     /* Tasks of one range of tiles that run at the same time each transform it. */
     const int scarce = threads > 1 && call->row_tasks < 2 * threads;

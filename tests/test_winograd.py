@@ -17,7 +17,7 @@ from fastconv._winograd import Rung, rung
 # which src/winograd.c tells apart; then with stride 2, few tiles and many; then filters in pieces, whole ones along one
 # axis or both, few and many, and such as are padded with zeros.
 LAYERS = {
-    "n2h16w15c28_k3x3f40_s1x1_d1x1_p1,1,1,1_g1": (2, 2),
+    "n2h16w18c25_k3x3f33_s1x1_d1x1_p1,1,1,1_g1": (2, 2),
     "n2h20w18c48_k3x3f40_s1x1_d1x1_p1,1,1,1_g1": (4, 2),
     "n2h18w20c48_k3x3f40_s1x1_d1x1_p1,1,1,1_g1": (2, 4),
     "n2h13w16c130_k3x3f33_s1x1_d1x1_p0,2,1,1_g1": (4, 4),
@@ -36,8 +36,8 @@ LAYERS = {
     "n2h19w17c46_k7x3f64_s1x1_d1x1_p3,0,1,0_g1": (4, 2),
     "n2h18w18c40_k8x7f64_s1x1_d1x1_p3,4,3,3_g1": (3, 3),
 }
-# Of results with the tiles of each shape, beside the result's own root mean square.
-ERRORS = {(2, 2): 2.2e-7, (4, 2): 3.8e-7, (2, 4): 3.8e-7, (4, 4): 6.2e-7, (3, 3): 6.2e-7}
+# Of results with the tiles of each shape, beside the result's own root mean square; sums over pieces are longer.
+ERRORS = {(2, 2): 2.2e-7, (4, 2): 3.6e-7, (2, 4): 3.6e-7, (4, 4): 6.2e-7, (3, 3): 6.2e-7}
 ERRORS |= dict.fromkeys(((1, 4), (4, 1), (1, 3), (3, 1)), 3.4e-7)
 
 
@@ -68,7 +68,8 @@ def test_error_is_that_of_the_tile_and_not_of_the_channels(isa, token, precision
     with options(precision=precision):
         y = nn.conv2d(*case)
         found = rung(ConvProblem.parse(token), case.input.dtype, precision)
-    assert relative_error(y, exact) < ERRORS[found[:2]]
+    pieces = 1 if case.filters.shape[:2] == (3, 3) else 1.05
+    assert relative_error(y, exact) < pieces * ERRORS[found[:2]]
 
 
 @given(st.data())
@@ -162,9 +163,12 @@ def test_a_raster_with_nodata_cells_keeps_its_ordinary_values(isa, token, nodata
     assert np.sqrt(np.mean(error**2)) < 1e-6 * np.sqrt(np.mean(direct[~touched] ** 2))
     alike = np.isfinite(direct) & touched[..., None]
     size = np.sqrt(np.sum(direct[alike].astype(np.float64) ** 2) / max(1, alike.sum()))
-    # Where all windows of a tile hold large values, they are the tile's: 7 standard deviations are never seen.
-    shape = LAYERS[token]
-    assert np.allclose(y[alike], direct[alike], rtol=1e-5, atol=7 * ERRORS[shape] * size)
+    # Larger windows fill whole tiles with large values, whose error is the tile's: 7 of it are never seen.
+    square = case.filters.shape[:2] == (3, 3)
+    limit = 1e-6 if square else 7 * ERRORS[LAYERS[token]]
+    assert np.allclose(y[alike], direct[alike], rtol=1e-5, atol=limit * size)
+    if square and case.strides[0] == 1:  # with stride 2, direct sums that cancel err by 1e-4 themselves
+        assert np.allclose(y[alike], direct[alike], rtol=1e-4)
 
 
 @pytest.mark.parametrize("token", LAYERS)

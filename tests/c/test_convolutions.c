@@ -62,7 +62,9 @@ static int any_problem(fc_problem *p, int depthwise) {
     return p->oh >= 1 && p->ow >= 1;
 }
 
-enum { MOST_TERMS = 100000 }; /* of a pixel's sums, which direct loops add up: under sanitizers a second and more */
+enum {
+    MOST_TERMS = 9 * 200 * 150
+}; /* of a pixel's sums, which direct loops add up: under sanitizers a second and more */
 
 /* Sums of small integers are exact, but for Winograd's: those of 600 channels and 9 taps are about 2000, and err by
  * 5e-7 of that, ten times as much at most. `taps` is 0 where the sums are not Winograd's. */
