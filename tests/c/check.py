@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import concurrent.futures
 import glob
 import os
 import subprocess
@@ -20,13 +21,27 @@ VARIANTS = {
 }
 
 
+def build(compiler: list[str], folder: str) -> str:
+    """The library as one object, its sources compiled side by side; CalledProcessError if one does not compile."""
+    sources = glob.glob(os.path.join(ROOT, "src", "*.c")) + glob.glob(os.path.join(ROOT, "src", "kernels", "*.c"))
+    sources.sort(key=os.path.getsize)  # those of the kernels, which take longest, are a few lines each: they come first
+    objects = [os.path.join(folder, f"{index}.o") for index in range(len(sources))]
+
+    def compile_one(source: str, target: str) -> None:
+        subprocess.run([*compiler, *COMMON, "-c", source, "-o", target], check=True)
+
+    with concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
+        list(pool.map(compile_one, sources, objects))
+    library = os.path.join(folder, "library.o")
+    subprocess.run([*compiler, "-r", "-nostdlib", *objects, "-o", library], check=True)
+    return library
+
+
 def check(variant: str, convolutions: int) -> str:
     """What the test printed; CalledProcessError if it failed."""
     compiler, runner = VARIANTS[variant]
-    sources = glob.glob(os.path.join(ROOT, "src", "*.c")) + glob.glob(os.path.join(ROOT, "src", "kernels", "*.c"))
     with tempfile.TemporaryDirectory() as folder:
-        library = os.path.join(folder, "library.o")
-        subprocess.run([*compiler, *COMMON, "-r", "-nostdlib", *sources, "-o", library], check=True)
+        library = build(compiler, folder)
         printed = ""
         for test in sorted(glob.glob(os.path.join(ROOT, "tests", "c", "test_*.c"))):
             program = os.path.join(folder, "test")
