@@ -157,6 +157,12 @@ cdef extern from "backprop_filter.h" nogil:
         int64_t tasks, sums
         int64_t scratch_bytes, partial_bytes
 
+    ctypedef enum fc_verdict:
+        FC_SOUND
+        FC_NOT_FINITE
+        FC_UNEVEN
+
     void fc_backprop_filter_split(fc_backprop_filter *call, int threads)
     void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial)
     void fc_backprop_filter_sum(const fc_backprop_filter *call, int64_t sum, void *partial)
+    fc_verdict fc_backprop_filter_verdict(const fc_backprop_filter *call, void *partial)

@@ -68,7 +68,7 @@ class Launch:
         self,
         result_shape: tuple[int, ...],
         dtype: np.dtype,
-        run: Callable[[np.ndarray, np.ndarray, np.ndarray, int, Extras | None], None] | None,
+        run: Callable[[np.ndarray, np.ndarray, np.ndarray, int, Extras | None], object] | None,
         most_threads: int,
         count_threads: Callable[[int], int],
     ) -> None: ...
@@ -115,8 +115,9 @@ class BackpropFilter:
         problem: ConvProblem,
         sum: Summation,
         pixels: PixelSum,
-        depthwise: bool,
+        lanes: str,
+        rung: Rung | None,
         dtype: str,
         channels_first: bool,
     ) -> None: ...
-    def run(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None: ...
+    def run(self, x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> str | None: ...

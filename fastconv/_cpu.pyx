@@ -261,31 +261,38 @@ cdef class Parts:
 cdef class BackpropFilter:
     """The gradient of a convolution's filters, for one problem, dtype and layout.
 
-    Where `depthwise`, lanes hold the channels of as many groups.
+    `lanes` tells whose outer products lanes hold: "channels", of one group; "depthwise" ones, of as many groups; or,
+    with the planner's Rung, those of "winograd" tiles.
     """
     cdef fc_problem problem
     cdef fc_sum sum
     cdef fc_pixel_sum pixels
-    cdef bint depthwise
+    cdef fc_winograd winograd
+    cdef fc_lanes lanes
     cdef fc_dtype dtype
     cdef bint channels_first
 
-    def __init__(self, problem, sum, pixels, bint depthwise, str dtype, bint channels_first):
+    def __init__(self, problem, sum, pixels, str lanes, rung, str dtype, bint channels_first):
         self.problem = problem_of(problem)
         self.sum = sum_of(sum)
-        self.depthwise = depthwise
+        self.lanes = LANES[lanes]
+        self.winograd = winograd_of(rung)
         (self.pixels.rows, self.pixels.columns, self.pixels.slices) = pixels
         self.dtype = DTYPES[dtype]
         self.channels_first = channels_first
 
     def run(self, cnp.ndarray x, cnp.ndarray dy, cnp.ndarray dw, int threads, extras):
-        """Computes dw, a dense array, from behaved 4-D arrays x and dy; there are no extras."""
+        """Computes dw, a dense array, from behaved 4-D arrays x and dy; there are no extras.
+
+        Returns None, or what direct sums are to replace: "all" or those that are "not finite".
+        """
         cdef fc_backprop_filter call
         call.forward.problem = self.problem
         cdef fc_problem *p = &call.forward.problem
         check_shapes(self.channels_first, p, x, dw, dy)
         call.forward.sum = self.sum
-        call.forward.lanes = FC_DEPTHWISE if self.depthwise else FC_CHANNELS
+        call.forward.lanes = self.lanes
+        call.forward.winograd = self.winograd
         call.forward.kernels = chosen
         call.forward.x = tensor(x, self.dtype, self.channels_first, p.h, p.w, p.c)
         call.forward.y = tensor(dy, self.dtype, self.channels_first, p.oh, p.ow, p.f)
@@ -311,7 +318,9 @@ cdef class BackpropFilter:
                     filter_tasks(&call, shares, threads, thread, scratch + thread * each, partial)
                 for task in prange(call.sums, num_threads=threads, schedule="dynamic", chunksize=1):
                     fc_backprop_filter_sum(&call, task, partial)
+        cdef fc_verdict verdict = fc_backprop_filter_verdict(&call, partial)
         fc_give_scratch(scratch)
+        return None if verdict == FC_SOUND else "all" if verdict == FC_UNEVEN else "not finite"
 
 
 include "_memory.pxi"

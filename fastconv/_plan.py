@@ -16,14 +16,14 @@ from fastconv._epilogue import Extras, finish
 from fastconv._options import Options, current
 from fastconv._parts import Part, each_group, phases, rectangles
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
-from fastconv._summation import Summation, pixel_sum, summation
+from fastconv._summation import Summation, pixel_sum, summation, tile_sum
 from fastconv._threads import most_threads, threads_up_to
-from fastconv._winograd import Rung, rung
+from fastconv._winograd import Rung, gradient_rung, rung
 
-# What runs a problem: (operand, operand, result, threads, extras) -> None, with 4-D arrays in the caller's layout. The
+# What runs a problem: (operand, operand, result, threads, extras), with 4-D arrays in the caller's layout. The
 # operands are, forward, the input and the filters; in backprop-input, the filters and the output's gradient; in
 # backprop-filter, the input and the output's gradient. That one takes no extras.
-Run = Callable[[np.ndarray, np.ndarray, np.ndarray, int, Extras | None], None]
+Run = Callable[[np.ndarray, np.ndarray, np.ndarray, int, Extras | None], object]
 
 # What cuts a problem into parts, and tells whether they are complete.
 Cut = Callable[[ConvProblem], tuple[list[Part], bool]]
@@ -103,19 +103,39 @@ def _bind_parts(cut: Cut, gradient: bool = False) -> Callable[[ConvProblem, np.d
     return bind
 
 
-def _bind_filter(depthwise: bool) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
+def _bind_filter(lanes: str) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
     def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
         sums = summation(problem), pixel_sum(problem)
-        return _cpu.BackpropFilter(problem, *sums, depthwise, dtype.name, channels_first).run
+        return _cpu.BackpropFilter(problem, *sums, lanes, None, dtype.name, channels_first).run
 
     return bind
+
+
+def _bind_winograd_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
+    """By tiles; what these do not serve is replaced by direct sums."""
+    found = gradient_rung(problem, dtype, options.precision)
+    assert isinstance(found, Rung)
+    sums = summation(problem), tile_sum(problem, found.rows * found.columns)
+    tiles = _cpu.BackpropFilter(problem, *sums, "winograd", found, dtype.name, channels_first)
+    direct = _bind_filter("channels")(problem, dtype, channels_first, options)
+
+    def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
+        unserved = tiles.run(x, dy, dw, threads, extras)
+        if unserved == "all":
+            direct(x, dy, dw, threads, extras)
+        elif unserved is not None:
+            sums = np.empty_like(dw)
+            direct(x, dy, sums, threads, extras)
+            np.copyto(dw, sums, where=~np.isfinite(dw))
+
+    return run
 
 
 def _bind_pointwise_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
     """The images as one row of pixels, whose blocks need not end where an image does."""
     pixels = problem.n * problem.h * problem.w
     row = problem._replace(n=1, h=1, w=pixels, oh=1, ow=pixels)
-    whole = _cpu.BackpropFilter(row, summation(row), pixel_sum(row), False, dtype.name, False)
+    whole = _cpu.BackpropFilter(row, summation(row), pixel_sum(row), "channels", None, dtype.name, False)
 
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
         x, dy = _images_last(x, channels_first), _images_last(dy, channels_first)
@@ -174,9 +194,10 @@ IMPLEMENTATIONS = {
         Implementation("reference", _refusals.never, _bind_reference_input),
     ),
     "backprop_filter": (
-        Implementation("depthwise", _refusals.unless_depthwise, _bind_filter(depthwise=True)),
+        Implementation("depthwise", _refusals.unless_depthwise, _bind_filter("depthwise")),
         Implementation("pointwise", _refusals.unless_pointwise, _bind_pointwise_filter),
-        Implementation("outer_products", _refusals.never, _bind_filter(depthwise=False)),
+        Implementation("winograd", _refusals.unless_winograd_gradient, _bind_winograd_filter),
+        Implementation("outer_products", _refusals.never, _bind_filter("channels")),
         Implementation("reference", _refusals.never, _bind_reference_filter),
     ),
 }

@@ -7,7 +7,7 @@ import numpy as np
 from fastconv._options import Options
 from fastconv._parts import one_group, worth_cutting
 from fastconv._problem import ConvProblem
-from fastconv._winograd import rung
+from fastconv._winograd import gradient_rung, rung
 
 # More output channels than this fill vectors by themselves; longer rows and larger banks of filters than these do not
 # stay in the first and second cache beside the image.
@@ -106,6 +106,11 @@ def unless_narrow_groups(problem: ConvProblem, dtype: np.dtype, options: Options
 
 def unless_winograd(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
     found = rung(problem, dtype, options.precision)
+    return found if isinstance(found, str) else None
+
+
+def unless_winograd_gradient(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
+    found = gradient_rung(problem, dtype, options.precision)
     return found if isinstance(found, str) else None
 
 

@@ -1,4 +1,5 @@
-"""Which tiles of Winograd's minimal filtering serve a problem: within the error allowed, the ones that cost least."""
+"""Which tiles of Winograd's minimal filtering serve a problem, or its filters' gradient: within the error allowed, the
+ones that cost least."""
 
 from __future__ import annotations
 
@@ -32,6 +33,15 @@ FEWEST_TERMS = {
 FEWEST_TERMS_FAST = {shape: 216 if min(shape) > 2 else 126 for shape in FEWEST_TERMS}
 STRIDED = [(2, 2)]  # with stride 2 and 3x3 taps: 25 products for the 36 of 4 outputs
 
+# The same for the gradient of the filters, in pixels that are summed. There TensorFlow's error grows with their number,
+# and that of tiles hardly: they do not serve the deep layers of one image. With stride 2 TensorFlow errs twice as much.
+FEWEST_PIXELS = {
+    (2, 2): 2400, (4, 2): 6000, (2, 4): 6000, (3, 3): 24000, (4, 4): 24000,
+    (1, 3): 8000, (3, 1): 8000, (1, 4): 8000, (4, 1): 8000,
+}  # fmt: skip
+FEWEST_PIXELS_FAST = {shape: pixels // 6 for shape, pixels in FEWEST_PIXELS.items()}
+FEWEST_PIXELS_STRIDED, FEWEST_PIXELS_STRIDED_FAST = 128, 32
+
 # From how many times as many terms as it takes on, channels of a block and its halves. Half as long sums err 5 to 15
 # % less. With AVX2, blocks of 32 are 10 % faster than those of 16, in halves only 3 %, which take more registers.
 BLOCKS = ((2.25, 32, 1), (1.2, 32, 2), (0, 16, 2))
@@ -46,24 +56,32 @@ FEWEST_CHANNELS = 14  # fewer fill vectors badly
 MOST_CHANNELS = 1 << 12  # of all pieces together, in whole blocks: a few tiles of more take 16 MB
 PIECE = 3  # taps of a piece along an axis; 4 with 3 outputs
 
+# Of the gradient: what transforms of tiles cost there, how many terms or columns share them, and what the way back from
+# the cells costs for each cell, term and column.
+GRADIENT_TILE_COST, RANGE, BACK_COST = 8, 128, 6
+
 
 def _pieces(total: int, size: int) -> int:
     return -(-total // size)
 
 
-def _inside(size: int, out: int, stride: int, before: int, taps: int) -> int:
-    """Taps inside the image along one axis, in all windows."""
+def _inside(size: int, out: int, stride: int, before: int, taps: int) -> list[int]:
+    """For each tap along one axis, the windows in which it is inside the image."""
     firsts = (_pieces(before - tap, stride) for tap in range(taps))
     ends = (_pieces(size + before - tap, stride) for tap in range(taps))
-    return sum(max(0, min(out, end) - max(0, first)) for first, end in zip(firsts, ends, strict=True))
+    return [max(0, min(out, end) - max(0, first)) for first, end in zip(firsts, ends, strict=True)]
+
+
+def _taps_inside(problem: ConvProblem) -> tuple[list[int], list[int]]:
+    p = problem
+    rows = _inside(p.h, p.oh, p.stride_h, p.pad_top, p.kh)
+    return rows, _inside(p.w, p.ow, p.stride_w, p.pad_left, p.kw)
 
 
 def _terms(problem: ConvProblem) -> float:
     """Of the mean window's, those inside the image."""
-    p = problem
-    rows = _inside(p.h, p.oh, p.stride_h, p.pad_top, p.kh)
-    columns = _inside(p.w, p.ow, p.stride_w, p.pad_left, p.kw)
-    return p.c * rows * columns / (p.oh * p.ow)
+    rows, columns = _taps_inside(problem)
+    return problem.c * sum(rows) * sum(columns) / (problem.oh * problem.ow)
 
 
 def _axis(outputs: int, stride: int, taps: int) -> tuple[int, int]:
@@ -96,12 +114,13 @@ def _shapes(problem: ConvProblem) -> list[tuple[int, int]]:
     return [shape for shape in FEWEST_TERMS if (shape[0] == 1, shape[1] == 1) == (p.kh == 1, p.kw == 1)]
 
 
-def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
-    """The tiles to use, or the reason why there are none.
+def _is_rough(dtype: np.dtype, precision: str) -> bool:
+    """Whether more error is allowed."""
+    return precision == "fast" or dtype.itemsize == 2
 
-    >>> rung(ConvProblem.parse("n1h14w14c256_k3x3f256_s1x1_d1x1_p1,1,1,1_g1"), np.dtype(np.float32), "default")
-    Rung(rows=4, columns=4, block=32, halves=2)
-    """
+
+def _never(problem: ConvProblem, dtype: np.dtype, precision: str) -> str | None:
+    """Why there are no tiles, whatever is computed."""
     p = problem
     if precision == "strict":
         return "precision is 'strict'"
@@ -113,24 +132,73 @@ def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
         return f"the filter has more than {_cpu.WINOGRAD_TAPS} taps along an axis"
     if (p.dilation_h, p.dilation_w, p.groups) != (1, 1, 1):
         return "the filter is dilated or grouped"
-    square = (p.kh, p.kw) == (3, 3)
-    if (p.stride_h, p.stride_w) != (1, 1) and not (square and (p.stride_h, p.stride_w) == (2, 2)):
+    strides = (p.stride_h, p.stride_w)
+    if strides != (1, 1) and not ((p.kh, p.kw) == (3, 3) and strides == (2, 2)):
         return "the strides are not 1, nor 2 with a filter of 3x3"
     if p.c < FEWEST_CHANNELS:
         return "there are too few channels to fill vectors"
+    return None
+
+
+def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
+    """The tiles to use, or the reason why there are none.
+
+    >>> rung(ConvProblem.parse("n1h14w14c256_k3x3f256_s1x1_d1x1_p1,1,1,1_g1"), np.dtype(np.float32), "default")
+    Rung(rows=4, columns=4, block=32, halves=2)
+    """
+    p = problem
+    reason = _never(p, dtype, precision)
+    if reason is not None:
+        return reason
     block = BLOCKS[0][1]
     if _pieces(p.c, block) * block * _pieces(p.kh, PIECE) * _pieces(p.kw, PIECE) > MOST_CHANNELS:
         return "there are too many channels for the caches"
-    rough = precision == "fast" or dtype.itemsize == 2
+    rough = _is_rough(dtype, precision)
     fewest = FEWEST_TERMS_FAST if rough else FEWEST_TERMS
     terms = _terms(p)
     allowed = [shape for shape in _shapes(p) if terms >= fewest[shape]]
     if not allowed:
         return "there are too few terms to err no more than direct sums"
     best = min(allowed, key=lambda shape: _cost(p, *shape))
-    if (GAIN if square else GAIN_OF_OTHERS) * _cost(p, *best) > _direct_cost(p):
+    if (GAIN if (p.kh, p.kw) == (3, 3) else GAIN_OF_OTHERS) * _cost(p, *best) > _direct_cost(p):
         return "the transforms would cost more than they save"
     more = terms / FEWEST_TERMS[best]
     if rough:
         more = max(more, ROUGH)
     return Rung(*best, *next(sums for least, *sums in BLOCKS if more >= least))
+
+
+def _gradient_cost(problem: ConvProblem, rows: int, columns: int) -> float:
+    """Of the gradient of the filters, in multiply-adds."""
+    p = problem
+    tiles = p.n * _pieces(p.oh, rows) * _pieces(p.ow, columns)
+    (high, pieces_high), (wide, pieces_wide) = _axis(rows, p.stride_h, p.kh), _axis(columns, p.stride_w, p.kw)
+    depth = pieces_high * pieces_wide * p.c
+    transforms = GRADIENT_TILE_COST * (depth * _pieces(p.f, RANGE) + p.f * _pieces(depth, RANGE))
+    return high * wide * (tiles * (depth * p.f + transforms) + BACK_COST * depth * p.f)
+
+
+def gradient_rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
+    """The same for the gradient of the filters, which sums no channels.
+
+    >>> gradient_rung(ConvProblem.parse("n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1"), np.dtype(np.float32), "default")
+    Rung(rows=2, columns=2, block=16, halves=1)
+    """
+    p = problem
+    reason = _never(p, dtype, precision)
+    if reason is not None:
+        return reason
+    if 0 in (*_taps_inside(p)[0], *_taps_inside(p)[1]):
+        return "some taps meet nothing but padding"
+    rough = _is_rough(dtype, precision)
+    if p.stride_h == 2:
+        fewest = dict.fromkeys(STRIDED, FEWEST_PIXELS_STRIDED_FAST if rough else FEWEST_PIXELS_STRIDED)
+    else:
+        fewest = FEWEST_PIXELS_FAST if rough else FEWEST_PIXELS
+    allowed = [shape for shape in _shapes(p) if p.n * p.oh * p.ow >= fewest[shape]]
+    if not allowed:
+        return "there are too few pixels to err no more than direct sums"
+    best = min(allowed, key=lambda shape: _gradient_cost(p, *shape))
+    if GAIN * _gradient_cost(p, *best) > p.multiply_adds:
+        return "the transforms would cost more than they save"
+    return Rung(*best, BLOCKS[-1][1], BLOCKS[0][2])

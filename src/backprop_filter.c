@@ -9,6 +9,7 @@
 #include "pack.h"
 #include "sizes.h"
 #include "strip.h"
+#include "winograd_gradient.h"
 #include <string.h>
 
 enum {
@@ -26,12 +27,11 @@ static int64_t panel_width(const fc_backprop_filter *call) { return 2 * arithmet
 static int64_t group_width(const fc_backprop_filter *call) {
     return call->forward.problem.f / call->forward.problem.groups;
 }
-static int64_t terms(const fc_problem *p) { return p->kh * p->kw * (p->c / p->groups); }
 
 /* A tile's terms lie in one span: a tap's channels or, where the sum is folded, all. */
 static int64_t span(const fc_backprop_filter *call) {
     const fc_forward *f = &call->forward;
-    return f->sum.folded ? terms(&f->problem) : f->sum.run_length;
+    return f->sum.folded ? fc_terms(&f->problem) : f->sum.run_length;
 }
 static int64_t tiles_of_span(const fc_backprop_filter *call) { return fc_parts(span(call), arithmetic(call)->rows); }
 
@@ -51,6 +51,10 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
         fc_depthwise_filter_split(call, threads);
         return;
     }
+    if (forward->lanes == FC_WINOGRAD) {
+        fc_winograd_gradient_split(call, threads);
+        return;
+    }
     const int64_t size = gemm->size, panels = fc_parts(group_width(call), panel_width(call));
 
     forward->direct = fc_windows_in_place(forward);
@@ -61,7 +65,7 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
     call->blocks = p->n * row_blocks(call) * column_blocks(call);
     call->blocks_at_once = forward->direct ? PIXELS / (pixels->rows * pixels->columns) : 1;
     call->blocks_at_once = fc_least(call->blocks_at_once + (call->blocks_at_once == 0), fc_least(BLOCKS, call->blocks));
-    call->tiles = terms(p) / span(call) * tiles_of_span(call);
+    call->tiles = fc_terms(p) / span(call) * tiles_of_span(call);
     call->in_place = pixels->slices == 1 && !fc_is_half(forward->x.dtype);
 
     call->channel_tasks = fc_parts(panels, PANELS);
@@ -78,7 +82,7 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
         else
             break;
     }
-    const int64_t count = terms(p) * p->f;
+    const int64_t count = fc_terms(p) * p->f;
     call->sums = call->in_place ? 0 : fc_parts(count, FC_SUM_PART);
     call->partial_bytes = call->in_place ? 0 : fc_aligned(pixels->slices * count * size);
     call->packed_bytes = fc_aligned(call->blocks_at_once * pixels->rows * pixels->columns *
@@ -230,6 +234,10 @@ void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void 
         fc_depthwise_filter_task(call, task, scratch, partial);
         return;
     }
+    if (call->forward.lanes == FC_WINOGRAD) {
+        fc_winograd_gradient_task(call, task, scratch, partial);
+        return;
+    }
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_forward *forward = &call->forward;
     const fc_problem *p = &forward->problem;
@@ -251,7 +259,7 @@ void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void 
     k.table = (const void **)(k.packed + call->packed_bytes);
     k.zeros = (char *)k.table + call->table_bytes;
     k.strip = k.zeros + call->zeros_bytes;
-    k.sums = call->in_place ? call->w : (char *)partial + slice * terms(p) * p->f * arithmetic(call)->size;
+    k.sums = call->in_place ? call->w : (char *)partial + slice * fc_terms(p) * p->f * arithmetic(call)->size;
     memset(k.zeros, 0, (size_t)call->zeros_bytes);
 
     const int64_t start = fc_part_start(call->blocks, slices, slice),
@@ -261,26 +269,20 @@ void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void 
     fc_float_mode_leave(callers);
 }
 
-/* a += b, in the arithmetic type. */
-static void add_elements(fc_dtype dtype, void *a, const void *b, int64_t count) {
-    if (dtype == FC_F64)
-        for (int64_t i = 0; i < count; i++) ((double *)a)[i] += ((const double *)b)[i];
-    else if (dtype == FC_I32)
-        for (int64_t i = 0; i < count; i++) ((uint32_t *)a)[i] += ((const uint32_t *)b)[i];
-    else
-        for (int64_t i = 0; i < count; i++) ((float *)a)[i] += ((const float *)b)[i];
-}
-
 void fc_backprop_filter_sum(const fc_backprop_filter *call, int64_t sum, void *partial) {
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_forward *forward = &call->forward;
     const fc_dtype dtype = forward->x.dtype;
-    const int64_t size = arithmetic(call)->size, total = terms(&forward->problem) * forward->problem.f;
+    const int64_t size = arithmetic(call)->size, total = fc_terms(&forward->problem) * forward->problem.f;
     const int64_t first = sum * FC_SUM_PART, count = fc_least(FC_SUM_PART, total - first);
     char *const sums = (char *)partial + first * size;
     for (int64_t step = 1; step < call->pixels.slices; step *= 2)
         for (int64_t s = 0; s + step < call->pixels.slices; s += 2 * step)
-            add_elements(dtype, sums + s * total * size, sums + (s + step) * total * size, count);
+            arithmetic(call)->add_sums(sums + (s + step) * total * size, count, sums + s * total * size);
     fc_store_pixels(forward->kernels, dtype, sums, 1, count, (char *)call->w + first * fc_dtype_size(dtype), count, 1);
     fc_float_mode_leave(callers);
+}
+
+fc_verdict fc_backprop_filter_verdict(const fc_backprop_filter *call, void *partial) {
+    return call->forward.lanes == FC_WINOGRAD ? fc_winograd_gradient_verdict(call, partial) : FC_SOUND;
 }

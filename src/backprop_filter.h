@@ -7,18 +7,26 @@
 
 enum { FC_SUM_PART = 1 << 14 /* elements of the gradient in one sum */ };
 
+/* Whether the sums are what they should be. Those of Winograd's tiles are not where values are too uneven, and those of
+ * them that are not finite may not be; then they are to be summed directly. */
+typedef enum fc_verdict { FC_SOUND, FC_NOT_FINITE, FC_UNEVEN } fc_verdict;
+
 /* How the output pixels are summed; fixed by the problem, for the bits depend on it.
  *
  * Each image's output is cut into blocks of at most rows x columns pixels. A block is summed from +0 pixel by pixel,
  * along the rows. All blocks in order (images, rows, columns) are cut into `slices` equal parts; within a slice the
- * blocks' sums are added in order, and the slices' sums in a binary tree. */
+ * blocks' sums are added in order, and the slices' sums in a binary tree.
+ *
+ * With Winograd's minimal filtering, the same holds of its tiles: all in order are cut into blocks of `columns`, each
+ * slice's blocks into the fewest equal runs of at most `rows`, and the runs' sums are added in order. */
 typedef struct fc_pixel_sum {
     int64_t rows, columns, slices;
 } fc_pixel_sum;
 
 typedef struct fc_backprop_filter {
     /* what to compute; set by the caller */
-    fc_forward forward; /* whose filters' gradient this is: problem, sum, kernels, x, and y, the output's gradient */
+    fc_forward forward; /* whose filters' gradient this is: problem, sum, kernels, lanes (channels, depthwise or
+                           Winograd's, with a tile), x, and y, the output's gradient */
     fc_pixel_sum pixels;
     void *w; /* the filters' gradient: [kh * kw * c / groups][f], dense, of x's dtype */
 
@@ -45,5 +53,11 @@ void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void 
 
 /* Adds up the slices of a range of the gradient, and stores it. */
 void fc_backprop_filter_sum(const fc_backprop_filter *call, int64_t sum, void *partial);
+
+/* After all tasks. */
+fc_verdict fc_backprop_filter_verdict(const fc_backprop_filter *call, void *partial);
+
+/* Terms of an output of one group. */
+static inline int64_t fc_terms(const fc_problem *p) { return p->kh * p->kw * (p->c / p->groups); }
 
 #endif

@@ -74,6 +74,9 @@ typedef void fc_depthwise_gradient_fn(const fc_depthwise_gradient *rectangle);
  * `pixel` elements further, those of the next tap by `channels` more. */
 typedef void fc_add_taps_fn(const void *products, int64_t pixel, int taps, int channels, int64_t count, void *sums);
 
+/* Adds `count` values to as many sums. */
+typedef void fc_add_sums_fn(const void *values, int64_t count, void *sums);
+
 /* Winograd's minimal filtering (kernels/winograd.inc). At one cell, tiles times panels of filters: tiles in groups of
  * as many as the kernel takes at a time, panels of 1 or 2 vectors of columns. All steps count elements. */
 typedef struct fc_products {
@@ -110,15 +113,18 @@ typedef struct fc_taps {
  * channels: whole vectors are written, of each block `v_block` elements after those of the block before. Of the taps of
  * some channels, along an axis 3, of 3 outputs 4, of 1 output 1, and 1 vector of columns or some panels of 2:
  * [cell][panel][channel][column], `panel` elements from panel to panel. Of the products of a tile: outputs `row` and
- * `column` elements apart; whether all of them are finite. */
+ * `column` elements apart; whether all of them are finite.
+ *
+ * Transposed, for the gradient of the filters: of the outputs' gradients, like the input's cells; and of the sums of
+ * products with these, for some columns: the taps' gradients, like outputs. */
 typedef void fc_winograd_input_fn(const void *const *cells, int64_t channels, int64_t block, void *v, int64_t v_block,
                                   int64_t plane);
 typedef void fc_winograd_filter_fn(const fc_taps *taps, int64_t channels, int vectors, void *u, int64_t panel,
                                    int64_t plane);
 typedef int fc_winograd_output_fn(const void *m, int64_t plane, int columns, void *y, int64_t row, int64_t column);
 
-/* The largest of some magnitudes, in bits; that of a NaN is above infinity's. */
-typedef uint32_t fc_peak_fn(const void *elements, int64_t count);
+/* The largest of some magnitudes, in bits, of all cells' first channels; that of a NaN is above infinity's. */
+typedef uint32_t fc_peak_fn(const void *const *cells, int64_t count, int64_t channels);
 
 typedef struct fc_winograd_kernels {
     int rows[2];                           /* [halves of a block - 1]: most tiles of a group */
@@ -128,6 +134,8 @@ typedef struct fc_winograd_kernels {
     fc_winograd_input_fn *input[16];
     fc_winograd_filter_fn *filter[16];
     fc_winograd_output_fn *output[16];
+    fc_winograd_input_fn *gradient[16];
+    fc_winograd_output_fn *taps[16];
     fc_peak_fn *peak;
 } fc_winograd_kernels;
 
@@ -204,6 +212,7 @@ typedef struct fc_gemm {
     fc_gemm_fn *const *tile2; /* tile2[rows - 1]: two vectors of columns */
     fc_pack_fn *pack;
     fc_add_taps_fn *add_taps;
+    fc_add_sums_fn *add_sums;
     fc_image_rows_fn *image_rows;
     fc_depthwise_fn *depthwise;
     fc_depthwise_gradient_fn *depthwise_gradient;

@@ -7,14 +7,8 @@
 enum {
     CELLS = FC_PIECE + 2,  /* of a tile, along an axis, at most, */
     REACH = FC_WIDEST + 3, /* and pixels that its outputs' windows cover */
-    TINY = 27,             /* the exponent of 2^-100 */
-    UNEVEN = 8             /* binary orders of magnitude between a window's largest value and the tile's: the error of
-                              the tile's values is then 2^-24 * 2^8 of the window's */
+    NOT_FINITE = 0xff      /* the exponent of infinities */
 };
-
-/* Planes of cells begin an odd number of lines apart, so that the cells of a tile do not share a set of the first
- * cache. */
-static int64_t odd_lines(int64_t elements) { return (fc_parts(elements, FC_LINE) | 1) * FC_LINE; }
 
 fc_grid fc_grid_of(const fc_forward *call) {
     const fc_problem *p = &call->problem;
@@ -29,12 +23,12 @@ fc_grid fc_grid_of(const fc_forward *call) {
     g.high = fc_parts(p->oh, m_rows);
     g.wide = fc_parts(p->ow, m_columns);
     g.tiles = p->n * g.high * g.wide;
-    g.pitch = odd_lines(p->c);
+    g.pitch = fc_odd_lines(p->c);
     g.blocks = fc_parts(p->c, call->winograd.block);
     g.depth = g.pieces.count * g.blocks * call->winograd.block;
-    g.plane = odd_lines(call->pixels * call->winograd.block);
+    g.plane = fc_odd_lines(call->pixels * call->winograd.block);
     g.block = g.cells * g.plane;
-    g.products_plane = odd_lines(call->pixels * call->columns_at_once);
+    g.products_plane = fc_odd_lines(call->pixels * call->columns_at_once);
     g.rung = fc_winograd_rung(call);
     return g;
 }
@@ -72,8 +66,8 @@ static int is_uneven(const fc_problem *p, const fc_grid *g, const fc_place *at, 
             if (window < least) least = window;
         }
     }
-    if (most && most >> 23 < TINY) return 1;
-    return most >> 23 == 0xff || (most >> 23) > (least >> 23) + UNEVEN;
+    if (most && most >> 23 < FC_TINY) return 1;
+    return most >> 23 == NOT_FINITE || (most >> 23) > (least >> 23) + FC_UNEVEN_BY;
 }
 
 /* Whether outputs round with cells outside their windows: in tiles of 3 or 4, and under taps that pad a piece. */
@@ -95,9 +89,25 @@ static const void *pixel(const segment *s, int64_t y, int64_t x) {
     return inside ? (const void *)(s->origin + (uintptr_t)(y * s->row + x * s->column)) : s->zeros;
 }
 
-/* Transforms a tile, whose windows begin in column `first`, for every piece of the filter. */
-static void spread_tile(const fc_forward *call, const fc_grid *g, const segment *s, int64_t first, float *to) {
+uint8_t fc_exponent(const fc_kernels *kernels, const void *const *cells, int64_t count, int64_t channels) {
+    const uint32_t peak = kernels->winograd.peak(cells, count, channels) >> 23;
+    if (peak < NOT_FINITE) return (uint8_t)peak;
+    uint32_t most = 0;
+    for (int64_t cell = 0; cell < count; cell++)
+        for (int64_t c = 0; c < channels; c++) {
+            const void *value = (const float *)cells[cell] + c;
+            const uint32_t one = kernels->winograd.peak(&value, 1, 1) >> 23;
+            if (one < NOT_FINITE) most = larger(most, one);
+        }
+    return (uint8_t)most;
+}
+
+/* Transforms a tile, whose windows begin in column `first`, for every piece of the filter; `exponent`, if wanted, is of
+ * the largest of its values. */
+static void spread_tile(const fc_forward *call, const fc_grid *g, const segment *s, int64_t first, float *to,
+                        uint8_t *exponent) {
     const void *cells[CELLS * CELLS];
+    uint32_t most = 0;
     for (int64_t piece = 0; piece < g->pieces.count; piece++, to += g->blocks * g->block) {
         const int64_t top = piece / g->pieces.wide * g->pieces.rows, left = piece % g->pieces.wide * g->pieces.columns;
         for (int64_t i = 0; i < g->rows; i++)
@@ -106,7 +116,9 @@ static void spread_tile(const fc_forward *call, const fc_grid *g, const segment 
                 cells[i * g->columns + j] = covered ? pixel(s, top + i, first + left + j) : s->zeros;
             }
         call->kernels->winograd.input[g->rung](cells, call->problem.c, call->winograd.block, to, g->block, g->plane);
+        if (exponent) most = larger(most, fc_exponent(call->kernels, cells, g->cells, call->problem.c));
     }
+    if (exponent) *exponent = (uint8_t)most;
 }
 
 /* The segment of `count` tiles of one row, the first of them at `start`; staged if need be. */
@@ -141,7 +153,7 @@ static segment segment_of(const fc_forward *call, const fc_grid *g, const fc_pla
 
 void fc_spread_tiles(const fc_forward *call, const fc_grid *g, int64_t first, int64_t end, const fc_spread *to) {
     const fc_problem *p = &call->problem;
-    const int weighed = is_weighed(p, g);
+    const int weighed = to->peaks && is_weighed(p, g);
     for (int64_t tile = first, count; tile < end; tile += count) {
         count = fc_least(end - tile, g->wide - tile % g->wide);
         const fc_place start = fc_place_of(call, g, tile);
@@ -150,13 +162,14 @@ void fc_spread_tiles(const fc_forward *call, const fc_grid *g, int64_t first, in
         for (int64_t i = 0; i < g->reach_rows && weighed; i++)
             for (int64_t j = 0; j < wide; j++) {
                 const void *of = pixel(&s, i, j);
-                to->peaks[i * wide + j] = of == s.zeros ? 0 : call->kernels->winograd.peak(of, p->c);
+                to->peaks[i * wide + j] = of == s.zeros ? 0 : call->kernels->winograd.peak(&of, 1, p->c);
             }
         for (int64_t t = 0; t < count; t++) {
             const int64_t column = t * g->m_columns * p->stride_w, done = tile + t - first;
             const fc_place at = fc_place_of(call, g, tile + t);
-            spread_tile(call, g, &s, column, to->tiles + done * call->winograd.block);
-            to->uneven[done] = weighed && is_uneven(p, g, &at, to->peaks + column, wide);
+            spread_tile(call, g, &s, column, to->tiles + done * call->winograd.block,
+                        to->exponents ? to->exponents + done : NULL);
+            if (to->peaks) to->uneven[done] = weighed && is_uneven(p, g, &at, to->peaks + column, wide);
         }
     }
 }

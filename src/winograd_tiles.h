@@ -3,7 +3,19 @@
 #ifndef FC_WINOGRAD_TILES_H
 #define FC_WINOGRAD_TILES_H
 
+#include "sizes.h"
 #include "winograd_filters.h"
+
+enum {
+    FC_TILE_OUTPUTS = 4, /* along an axis, at most */
+    FC_TINY = 27,        /* the exponent of 2^-100: differences of smaller values may be flushed to zero */
+    FC_UNEVEN_BY = 8     /* binary orders of magnitude between a tile's largest value and the largest that an output, or
+                           the gradient of a tap, meets: the error is then 2^-24 * 2^8 of the latter */
+};
+
+/* Planes of cells begin an odd number of lines apart, so that the cells of a tile do not share a set of the first
+ * cache. */
+static inline int64_t fc_odd_lines(int64_t elements) { return (fc_parts(elements, FC_LINE) | 1) * FC_LINE; }
 
 /* How the images and a range of their tiles are laid out; sizes and steps count elements. */
 typedef struct fc_grid {
@@ -28,12 +40,16 @@ fc_place fc_place_of(const fc_forward *call, const fc_grid *g, int64_t tile);
 
 /* What transforming tiles takes and gives. */
 typedef struct fc_spread {
-    const char *zeros; /* a pixel's */
-    char *patch;       /* room for a segment's pixels, unless the call's windows are read in place */
-    uint32_t *peaks;   /* and for a number for each */
-    float *tiles;      /* [piece][block][cell][tile][channel of the block] */
-    char *uneven;      /* [tile]: whether its outputs need direct sums */
+    const char *zeros;  /* a pixel's */
+    char *patch;        /* room for a segment's pixels, unless the call's windows are read in place */
+    uint32_t *peaks;    /* and for a number for each; null: tiles are not weighed */
+    float *tiles;       /* [piece][block][cell][tile][channel of the block] */
+    char *uneven;       /* [tile]: whether its outputs need direct sums; where tiles are weighed */
+    uint8_t *exponents; /* [tile]: of its largest value; null: not wanted */
 } fc_spread;
+
+/* The exponent of the largest finite magnitude in some channels of some cells. */
+uint8_t fc_exponent(const fc_kernels *kernels, const void *const *cells, int64_t count, int64_t channels);
 
 /* Pixels of a segment, the input of some tiles of one row, at most. */
 int64_t fc_segment_pixels(const fc_forward *call, const fc_grid *g);

@@ -114,15 +114,61 @@ static void test_transforms(const fc_kernels *kernels) {
     release(y, "y guards", kernels->name);
 }
 
+/* The same transposed: one tile of the input and of the output's gradient, to the gradients of the taps. */
+static void test_gradient(const fc_kernels *kernels) {
+    const int lanes = kernels->f32.lanes, stride = (int)between(1, 2);
+    const int64_t *shape = fc_shapes[stride == 2 ? 0 : between(0, 8)], high = shape[0], wide = shape[1];
+    const int64_t rung = stride == 2 ? 0 : 4 * (high - 1) + wide - 1;
+    const int64_t taps_h = fc_piece_taps((int)high), taps_w = fc_piece_taps((int)wide);
+    const int64_t rows = (high - 1) * stride + taps_h, columns = (wide - 1) * stride + taps_w, cells = rows * columns;
+    const int64_t outputs = between(1, 2 * lanes), whole = (outputs + lanes - 1) / lanes * lanes;
+    buffer x = numbers(cells), y = numbers(high * wide * outputs), v = numbers(cells * lanes),
+           u = numbers(cells * whole);
+    buffer m = numbers(cells * whole), w = numbers(taps_h * taps_w * outputs);
+    const void *table[36];
+    for (int64_t i = 0; i < cells; i++) table[i] = x.data + (size_t)i * sizeof(float);
+    kernels->winograd.input[rung](table, 1, lanes, v.data, 0, lanes);
+    for (int64_t i = 0; i < high * wide; i++) table[i] = y.data + (size_t)(i * outputs) * sizeof(float);
+    kernels->winograd.gradient[rung](table, outputs, whole, u.data, 0, whole);
+    for (int64_t i = 0; i < cells; i++)
+        for (int64_t f = 0; f < whole; f++)
+            ((float *)m.data)[i * whole + f] = at(&v, i * lanes) * at(&u, i * whole + f);
+    const int finite = kernels->winograd.taps[rung](m.data, whole, (int)outputs, w.data, taps_w * outputs, outputs);
+    if (!finite) fail("finite gradients", kernels->name, rows, columns);
+    for (int64_t k = 0; k < taps_h; k++)
+        for (int64_t l = 0; l < taps_w; l++)
+            for (int64_t f = 0; f < outputs; f++) {
+                double sum = 0;
+                for (int64_t i = 0; i < high; i++)
+                    for (int64_t j = 0; j < wide; j++)
+                        sum += (double)at(&x, (i * stride + k) * columns + j * stride + l) *
+                               at(&y, (i * wide + j) * outputs + f);
+                const double found = at(&w, (k * taps_w + l) * outputs + f);
+                if (!(fabs(found - sum) < 3e-4)) fail("gradients of taps", kernels->name, rows, columns);
+            }
+    ((float *)m.data)[between(0, outputs - 1)] = between(0, 1) ? NAN : INFINITY;
+    if (kernels->winograd.taps[rung](m.data, whole, (int)outputs, w.data, taps_w * outputs, outputs))
+        fail("gradients that are not finite", kernels->name, rows, columns);
+    release(x, "x guards", kernels->name);
+    release(y, "y guards", kernels->name);
+    release(v, "v guards", kernels->name);
+    release(u, "u guards", kernels->name);
+    release(m, "m guards", kernels->name);
+    release(w, "w guards", kernels->name);
+}
+
 static void test_peak(const fc_kernels *kernels) {
-    const int64_t count = between(1, 100);
-    buffer x = numbers(count);
+    const int64_t channels = between(1, 100), cells = between(1, 9);
+    buffer x = numbers(cells * channels);
+    const void *table[9];
+    for (int64_t i = 0; i < cells; i++) table[i] = x.data + (size_t)(i * channels) * sizeof(float);
     float most = 0;
-    for (int64_t i = 0; i < count; i++) most = fmaxf(most, fabsf(at(&x, i)));
-    if (kernels->winograd.peak(x.data, count) != fc_bits_of_float(most)) fail("peak", kernels->name, count, 0);
-    ((float *)x.data)[between(0, count - 1)] = -NAN;
-    if (kernels->winograd.peak(x.data, count) <= fc_bits_of_float(INFINITY))
-        fail("peak of NaN", kernels->name, count, 0);
+    for (int64_t i = 0; i < cells * channels; i++) most = fmaxf(most, fabsf(at(&x, i)));
+    if (kernels->winograd.peak(table, cells, channels) != fc_bits_of_float(most))
+        fail("peak", kernels->name, cells, channels);
+    ((float *)x.data)[between(0, cells * channels - 1)] = -NAN;
+    if (kernels->winograd.peak(table, cells, channels) <= fc_bits_of_float(INFINITY))
+        fail("peak of NaN", kernels->name, cells, channels);
     release(x, "x guards", kernels->name);
 }
 
@@ -134,6 +180,7 @@ int main(int argc, char **argv) {
         for (int t = 0; t < problems; t++) {
             test_products(kernels);
             test_transforms(kernels);
+            test_gradient(kernels);
             test_peak(kernels);
         }
         printf("%s (%s): %d products, transforms and peaks\n", kernels->name, kernels->fused ? "fused" : "not fused",

@@ -1,0 +1,355 @@
+/* The gradient of the filters by Winograd's minimal filtering: the products of transformed tiles of the input and of
+ * the output's gradient, summed cell by cell over all tiles, and transformed to taps at the end.
+ *
+ * That is the forward algorithm transposed, with its tiles, pieces and interpolation points. A task has a range of
+ * input channels and one of output channels, whose sums at every cell it keeps, and goes through the tiles of one
+ * slice: some blocks of them at a time are transformed, and multiplied while they are in the caches.
+ *
+ * Every tap's sum rounds with products of other taps in the same tiles. Where some of these are far larger than all of
+ * its own, as with an outlier in a corner that the tap never meets, that would spoil it: the peaks of all pixels tell.
+ */
+#include "winograd_gradient.h"
+#include "float_mode.h"
+#include "pack.h"
+#include "sizes.h"
+#include "winograd_tiles.h"
+#include <string.h>
+
+static int larger(int a, int b) { return a > b ? a : b; }
+
+enum {
+    UNIT = 16,   /* channels of which ranges consist, but for the last */
+    RANGE = 128, /* most terms or columns of a range: a task's sums, with 36 cells, take 2.4 MB, */
+    NARROW = 32, /* and fewest, where there are not enough tasks */
+    REACH = FC_WIDEST + FC_TILE_OUTPUTS, /* pixels that a tile's windows cover, along an axis, and more */
+    ROUNDOFF = 24                        /* of a float, in binary orders of magnitude */
+};
+
+static int64_t panel_width(const fc_backprop_filter *call) { return 2 * call->forward.kernels->f32.lanes; }
+static int64_t channel_units(const fc_backprop_filter *call) { return fc_parts(call->forward.problem.c, UNIT); }
+static int64_t panels(const fc_backprop_filter *call) { return fc_parts(call->forward.problem.f, panel_width(call)); }
+
+/* The call's forward pass as it is for some of its channels. */
+static fc_forward with_channels(const fc_backprop_filter *call, int64_t first, int64_t channels) {
+    fc_forward part = call->forward;
+    part.x.data = (char *)part.x.data + first * part.x.stride_c * fc_dtype_size(part.x.dtype);
+    part.problem.c = channels;
+    part.winograd.block = fc_parts(channels, UNIT) * UNIT;
+    return part;
+}
+
+/* Most channels and columns of a range. */
+static int64_t most_channels(const fc_backprop_filter *call) {
+    return fc_least(fc_parts(channel_units(call), call->term_tasks) * UNIT, call->forward.problem.c);
+}
+static int64_t most_columns(const fc_backprop_filter *call) {
+    return fc_parts(panels(call), call->channel_tasks) * panel_width(call);
+}
+
+/* Where things are in a thread's scratch, in bytes; it begins with zeros, of a pixel. */
+typedef struct layout {
+    int64_t tiles, gradients, sums, chunk, patch, outputs, taps, table, size;
+    int64_t gradients_plane, sums_plane; /* elements from cell to cell */
+} layout;
+
+static layout layout_of(const fc_backprop_filter *call) {
+    const int64_t size = sizeof(float), columns = most_columns(call), channels = most_channels(call);
+    const fc_forward part = with_channels(call, 0, channels);
+    const fc_grid g = fc_grid_of(&part);
+    layout l = {.gradients_plane = fc_odd_lines(columns * part.pixels), .sums_plane = fc_odd_lines(columns * channels)};
+    l.tiles = fc_aligned((columns > g.pitch ? columns : g.pitch) * size);
+    l.gradients = l.tiles + g.pieces.count * g.block * size;
+    l.sums = l.gradients + g.cells * l.gradients_plane * size;
+    l.chunk = l.sums + g.pieces.count * g.cells * l.sums_plane * size;
+    l.patch = l.chunk + channels * panel_width(call) * size;
+    l.outputs = l.patch + (part.direct ? 0 : fc_segment_pixels(&part, &g) * g.pitch * size);
+    l.taps = l.outputs + g.m_rows * g.m_columns * columns * size;
+    l.table = l.taps + g.pieces.rows * g.pieces.columns * columns * size;
+    l.size = l.table + fc_aligned(part.winograd.block * (int64_t)sizeof(void *));
+    return l;
+}
+
+/* Where things are in what all threads share, in bytes: the slices' sums, for each task whether its are finite, and the
+ * exponents of tiles' largest values, of each range of channels or columns; then room for tiles' weights. */
+typedef struct shared {
+    int64_t finite, inputs, outputs, weights, size;
+} shared;
+
+static shared shared_of(const fc_backprop_filter *call) {
+    const fc_problem *p = &call->forward.problem;
+    const int64_t tiles = fc_grid_of(&call->forward).tiles, sums = call->sums ? fc_terms(p) * p->f : 0;
+    shared s = {.finite = fc_aligned(call->pixels.slices * sums * (int64_t)sizeof(float))};
+    s.inputs = s.finite + call->tasks;
+    s.outputs = s.inputs + call->term_tasks * tiles;
+    s.weights = fc_aligned(s.outputs + call->channel_tasks * tiles);
+    s.size = fc_aligned(s.weights + tiles * (int64_t)sizeof(uint16_t));
+    return s;
+}
+
+void fc_winograd_gradient_split(fc_backprop_filter *call, int threads) {
+    fc_forward *forward = &call->forward;
+    const fc_problem *p = &forward->problem;
+    forward->direct = fc_windows_in_place(forward);
+    forward->pixels = 1;
+    fc_grid g = fc_grid_of(forward);
+    const int64_t block = call->pixels.columns, slices = call->pixels.slices;
+    call->blocks = fc_parts(g.tiles, block);
+    call->in_place = slices == 1 && forward->x.dtype == FC_F32;
+    call->term_tasks = fc_parts(p->c * g.pieces.count, RANGE);
+    call->term_tasks = fc_least(call->term_tasks, channel_units(call));
+    const int64_t terms = most_channels(call) * g.pieces.count; /* many, where there are many pieces */
+    call->channel_tasks = fc_parts(p->f, terms > RANGE ? RANGE * RANGE / terms : RANGE);
+    while (threads > 1 && slices * call->term_tasks * call->channel_tasks < 2 * threads) {
+        const int64_t channels = p->c / call->term_tasks, columns = p->f / call->channel_tasks;
+        if (channels >= columns && channels >= 2 * NARROW)
+            call->term_tasks *= 2;
+        else if (columns >= 2 * NARROW)
+            call->channel_tasks *= 2;
+        else
+            break;
+    }
+    call->term_tasks = fc_least(call->term_tasks, channel_units(call));
+    call->channel_tasks = fc_least(call->channel_tasks, panels(call));
+    call->tasks = slices * call->term_tasks * call->channel_tasks;
+    forward->pixels = call->pixels.rows * block;
+    call->sums = call->in_place ? 0 : fc_parts(fc_terms(p) * p->f, FC_SUM_PART);
+    call->partial_bytes = shared_of(call).size;
+    call->scratch_bytes = layout_of(call).size;
+}
+
+/* What one task works with: some channels, columns and blocks of tiles. */
+typedef struct work {
+    const fc_backprop_filter *call;
+    fc_forward part;
+    fc_grid g;
+    layout at;
+    char *scratch;
+    int64_t channel, channels, column, columns;
+} work;
+
+/* Transforms the output's gradient of some tiles: [cell][panel][tile][column]; `exponents`, if wanted, are of the
+ * largest values. */
+static void spread_gradients(const work *k, int64_t first, int64_t end, uint8_t *exponents) {
+    const fc_forward *forward = &k->part;
+    const fc_tensor *y = &forward->y;
+    const fc_grid *g = &k->g;
+    const int64_t width = panel_width(k->call), size = fc_dtype_size(y->dtype);
+    const int readable = y->stride_c == 1 && y->dtype == FC_F32;
+    float *to = (float *)(k->scratch + k->at.gradients), *const staged = (float *)(k->scratch + k->at.outputs);
+    for (int64_t tile = first; tile < end; tile++, to += width) {
+        const fc_place at = fc_place_of(forward, g, tile);
+        const void *cells[FC_TILE_OUTPUTS * FC_TILE_OUTPUTS];
+        for (int64_t i = 0; i < g->m_rows; i++) {
+            const int64_t row = at.image * y->stride_n + (at.y + i) * y->stride_h + at.x * y->stride_w;
+            const char *from = (const char *)y->data + (row + k->column * y->stride_c) * size;
+            float *const pixels = staged + i * g->m_columns * k->columns;
+            if (!readable && i < at.rows)
+                fc_stage_pixels(forward->kernels, y->dtype, from, y->stride_w, y->stride_c, at.columns, k->columns,
+                                pixels, k->columns);
+            for (int64_t j = 0; j < g->m_columns; j++) {
+                const void *pixel = readable ? (const void *)(from + j * y->stride_w * size) : pixels + j * k->columns;
+                cells[i * g->m_columns + j] = i < at.rows && j < at.columns ? pixel : k->scratch;
+            }
+        }
+        if (exponents)
+            exponents[tile - first] = fc_exponent(forward->kernels, cells, g->m_rows * g->m_columns, k->columns);
+        forward->kernels->winograd.gradient[g->rung](cells, k->columns, width, to, (end - first) * width,
+                                                     k->at.gradients_plane);
+    }
+}
+
+/* Adds the sum of the products of some tiles to the sums: [piece][cell][panel][channel][column]. */
+static void multiply(const work *k, int64_t tiles, int is_first) {
+    const fc_grid *g = &k->g;
+    const fc_gemm *gemm = &k->part.kernels->f32;
+    const int64_t width = panel_width(k->call);
+    const int64_t groups = fc_parts(k->channels, gemm->rows), rows = k->channels / groups;
+    const int64_t longer = k->channels % groups; /* so many groups have a channel more */
+    const void **const table = (const void **)(k->scratch + k->at.table);
+    float *const chunk = (float *)(k->scratch + k->at.chunk);
+    fc_tiles tile = {.run_count = 1,
+                     .run_length = tiles,
+                     .block_runs = 1,
+                     .chunk = k->call->pixels.columns,
+                     .step = k->part.winograd.block,
+                     .filters_stride = width,
+                     .sums_stride = width,
+                     .ahead = k->scratch};
+    for (int64_t piece = 0; piece < g->pieces.count; piece++)
+        for (int64_t cell = 0; cell < g->cells; cell++) {
+            const float *inputs = (const float *)(k->scratch + k->at.tiles) + piece * g->block + cell * g->plane;
+            const float *gradients = (const float *)(k->scratch + k->at.gradients) + cell * k->at.gradients_plane;
+            float *sums = (float *)(k->scratch + k->at.sums) + (piece * g->cells + cell) * k->at.sums_plane;
+            for (int64_t c = 0; c < k->channels; c++) table[c] = inputs + c;
+            for (int64_t f = 0; f < k->columns; f += width, gradients += tiles * width, sums += k->channels * width) {
+                tile.columns = (int)fc_least(width, k->columns - f);
+                tile.filters = gradients;
+                fc_gemm_fn *const *kernels = tile.columns > gemm->lanes ? gemm->tile2 : gemm->tile1;
+                for (int64_t group = 0, c = 0; group < groups; group += tile.count) {
+                    const int64_t each = rows + (group < longer);
+                    tile.count = (group < longer ? longer : groups) - group;
+                    tile.runs = table + c;
+                    tile.sums = (is_first ? sums : chunk) + c * width;
+                    c += tile.count * each;
+                    kernels[each - 1](&tile);
+                }
+                if (!is_first) gemm->add_sums(chunk, k->channels * width, sums);
+            }
+        }
+}
+
+/* Transforms the sums of a panel, for a channel, to the gradients of the taps of a piece; tells whether these are
+ * finite.
+ */
+static int gather_taps(const work *k, const fc_piece *piece, const float *sums, int64_t columns, float *to) {
+    const fc_problem *p = &k->call->forward.problem;
+    const fc_grid *g = &k->g;
+    const int64_t column = p->c * p->f, row = p->kw * column;
+    fc_winograd_output_fn *const transform = k->part.kernels->winograd.taps[g->rung];
+    if (piece->rows == g->pieces.rows && piece->columns == g->pieces.columns)
+        return transform(sums, k->at.sums_plane, (int)columns, to, row, column);
+    float *const taps = (float *)(k->scratch + k->at.taps);
+    const int finite = transform(sums, k->at.sums_plane, (int)columns, taps, g->pieces.columns * columns, columns);
+    for (int64_t i = 0; i < piece->rows; i++)
+        for (int64_t j = 0; j < piece->columns; j++)
+            memcpy(to + i * row + j * column, taps + (i * g->pieces.columns + j) * columns,
+                   (size_t)columns * sizeof(float));
+    return finite; /* those of taps past the filter's end too, which will be looked at once more */
+}
+
+static int gather(const work *k, float *to) {
+    const fc_problem *p = &k->call->forward.problem;
+    const fc_grid *g = &k->g;
+    const int64_t width = panel_width(k->call);
+    int finite = 1;
+    for (int64_t index = 0; index < g->pieces.count; index++) {
+        const fc_piece piece = fc_piece_at(&k->part, index);
+        const float *sums = (const float *)(k->scratch + k->at.sums) + index * g->cells * k->at.sums_plane;
+        const int64_t tap = (piece.row * p->kw + piece.column) * p->c + k->channel;
+        for (int64_t f = 0; f < k->columns; f += width)
+            for (int64_t c = 0; c < k->channels; c++, sums += width)
+                finite &= gather_taps(k, &piece, sums, fc_least(width, k->columns - f),
+                                      to + (tap + c) * p->f + k->column + f);
+    }
+    return finite;
+}
+
+void fc_winograd_gradient_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial) {
+    const fc_float_mode callers = fc_float_mode_enter();
+    const fc_problem *p = &call->forward.problem;
+    const int64_t ranges = call->term_tasks * call->channel_tasks, slices = call->pixels.slices;
+    const int64_t slice = task / ranges, term_task = task / call->channel_tasks % call->term_tasks;
+    const int64_t channel_task = task % call->channel_tasks, width = panel_width(call);
+    work k = {.call = call, .scratch = scratch, .at = layout_of(call)};
+    k.channel = fc_part_start(channel_units(call), call->term_tasks, term_task) * UNIT;
+    k.channels = fc_least(fc_part_start(channel_units(call), call->term_tasks, term_task + 1) * UNIT, p->c) - k.channel;
+    k.column = fc_part_start(panels(call), call->channel_tasks, channel_task) * width;
+    k.columns = fc_least(fc_part_start(panels(call), call->channel_tasks, channel_task + 1) * width, p->f) - k.column;
+    k.part = with_channels(call, k.channel, k.channels);
+    k.g = fc_grid_of(&k.part);
+    memset(scratch, 0, (size_t)k.at.tiles);
+    const shared s = shared_of(call);
+    uint8_t *const inputs = channel_task ? NULL : (uint8_t *)partial + s.inputs + term_task * k.g.tiles;
+    uint8_t *const outputs = term_task ? NULL : (uint8_t *)partial + s.outputs + channel_task * k.g.tiles;
+    fc_spread spread = {.zeros = scratch, .patch = k.scratch + k.at.patch, .tiles = (float *)(k.scratch + k.at.tiles)};
+
+    const int64_t start = fc_part_start(call->blocks, slices, slice);
+    const int64_t blocks = fc_part_start(call->blocks, slices, slice + 1) - start;
+    const int64_t chunks = fc_parts(blocks, call->pixels.rows), block = call->pixels.columns;
+    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+        const int64_t first = (start + fc_part_start(blocks, chunks, chunk)) * block;
+        const int64_t end = fc_least((start + fc_part_start(blocks, chunks, chunk + 1)) * block, k.g.tiles);
+        spread.exponents = inputs ? inputs + first : NULL;
+        fc_spread_tiles(&k.part, &k.g, first, end, &spread);
+        spread_gradients(&k, first, end, outputs ? outputs + first : NULL);
+        multiply(&k, end - first, chunk == 0);
+    }
+    float *const sums = call->in_place ? call->w : (float *)partial + slice * fc_terms(p) * p->f;
+    ((char *)partial)[s.finite + task] = (char)gather(&k, sums);
+    fc_float_mode_leave(callers);
+}
+
+/* The exponent of the largest value of a pixel; 0 outside the image. */
+static int exponent_of_pixel(const fc_kernels *kernels, const fc_tensor *of, int64_t image, int64_t y, int64_t x,
+                             int64_t h, int64_t w, int64_t channels) {
+    float values[FC_LINE * FC_LINE];
+    const int64_t most = sizeof(values) / sizeof(values[0]);
+    if (y < 0 || y >= h || x < 0 || x >= w) return 0;
+    int exponent = 0;
+    for (int64_t c = 0, count; c < channels; c += count) {
+        const int64_t at = image * of->stride_n + y * of->stride_h + x * of->stride_w + c * of->stride_c;
+        const void *cell = values;
+        count = fc_least(most, channels - c);
+        fc_stage_pixels(kernels, of->dtype, (const char *)of->data + at * fc_dtype_size(of->dtype), of->stride_w,
+                        of->stride_c, 1, count, values, count);
+        exponent = larger(exponent, fc_exponent(kernels, &cell, 1, count));
+    }
+    return exponent;
+}
+
+/* Raises the taps' weights to those of their products in one tile: the sums of the factors' exponents. */
+static void weigh_taps(const fc_backprop_filter *call, const fc_grid *g, int64_t tile, uint16_t *taps) {
+    const fc_forward *forward = &call->forward;
+    const fc_problem *p = &forward->problem;
+    const fc_place at = fc_place_of(forward, g, tile);
+    const int64_t top = at.y * p->stride_h - p->pad_top, left = at.x * p->stride_w - p->pad_left;
+    int inputs[REACH][REACH];
+    for (int64_t i = 0; i < g->reach_rows; i++)
+        for (int64_t j = 0; j < g->reach_columns; j++)
+            inputs[i][j] =
+                exponent_of_pixel(forward->kernels, &forward->x, at.image, top + i, left + j, p->h, p->w, p->c);
+    for (int64_t y = 0; y < at.rows; y++)
+        for (int64_t x = 0; x < at.columns; x++) {
+            const int output =
+                exponent_of_pixel(forward->kernels, &forward->y, at.image, at.y + y, at.x + x, p->oh, p->ow, p->f);
+            for (int64_t i = 0; i < p->kh && output; i++)
+                for (int64_t j = 0; j < p->kw; j++) {
+                    const int input = inputs[y * p->stride_h + i][x * p->stride_w + j];
+                    uint16_t *const tap = taps + i * p->kw + j;
+                    if (input) *tap = (uint16_t)larger(*tap, input + output);
+                }
+        }
+}
+
+/* A tile's largest input or output gradient, of all ranges of channels. */
+static int exponent_of_tile(const uint8_t *exponents, int64_t ranges, int64_t tiles, int64_t tile) {
+    int most = 0;
+    for (int64_t range = 0; range < ranges; range++) most = larger(most, exponents[range * tiles + tile]);
+    return most;
+}
+
+/* Whether each tap has products not much smaller than the largest that any tile may hold. Mostly the tiles that hold
+ * the largest tell that. Values that are flushed may be no larger than what rounding loses, 2^-24 of a tap's largest.
+ */
+static int is_even(const fc_backprop_filter *call, const void *partial) {
+    const fc_problem *p = &call->forward.problem;
+    const fc_grid g = fc_grid_of(&call->forward);
+    const shared s = shared_of(call);
+    const uint8_t *inputs = (const uint8_t *)partial + s.inputs, *outputs = (const uint8_t *)partial + s.outputs;
+    uint16_t *const weights = (uint16_t *)((char *)partial + s.weights), taps[FC_WIDEST * FC_WIDEST] = {0};
+    int most = 0, tiny = 0;
+    for (int64_t tile = 0; tile < g.tiles; tile++) {
+        const int input = exponent_of_tile(inputs, call->term_tasks, g.tiles, tile);
+        const int output = exponent_of_tile(outputs, call->channel_tasks, g.tiles, tile);
+        weights[tile] = (uint16_t)(input && output ? input + output : 0);
+        most = larger(most, weights[tile]);
+        if (input < FC_TINY || output < FC_TINY) tiny = larger(tiny, weights[tile]);
+    }
+    const int enough = larger(most - FC_UNEVEN_BY, tiny + ROUNDOFF);
+    for (int weight = most; weight > 0 && weight >= enough; weight--)
+        for (int64_t tile = 0; tile < g.tiles; tile++) {
+            if (weights[tile] != weight) continue;
+            weigh_taps(call, &g, tile, taps);
+            int least = UINT16_MAX;
+            for (int64_t tap = 0; tap < p->kh * p->kw; tap++) least = taps[tap] < least ? taps[tap] : least;
+            if (least >= enough) return 1;
+        }
+    return most == 0;
+}
+
+fc_verdict fc_winograd_gradient_verdict(const fc_backprop_filter *call, void *partial) {
+    if (!is_even(call, partial)) return FC_UNEVEN;
+    for (int64_t task = 0; task < call->tasks; task++)
+        if (!((const char *)partial)[shared_of(call).finite + task]) return FC_NOT_FINITE;
+    return FC_SOUND;
+}
