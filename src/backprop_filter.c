@@ -13,11 +13,15 @@
 #include <string.h>
 
 enum {
-    PIXELS = 1024,   /* whose output gradients are packed together */
-    BLOCKS = 64,     /* that hold them, at most */
-    PANELS = 4,      /* of output channels, in a task: with PIXELS, half a megabyte */
-    TASKS = 4,       /* a thread, for all to end together though one is interrupted */
-    FEWEST_TILES = 4 /* in a task, to make up for packing */
+    PIXELS = 128,     /* whose output gradients are packed together: a panel of them stays in the first cache */
+    BLOCKS = 16,      /* that hold them, at most */
+    GROUP = 32,       /* tiles that run through them together: their inputs stay in the second cache */
+    PANELS = 8,       /* of output channels, in a task */
+    TASKS = 4,        /* a thread, for all to end together though one is interrupted */
+    FEWEST_TILES = 4, /* in a task, to make up for packing */
+    FAR = 128,        /* channels from which on pixels share few sets of the caches, and are staged, */
+    WORTH = 24,       /* if each staged value is multiplied so often, */
+    STAGED = 1 << 21  /* and takes no more bytes */
 };
 
 static const fc_gemm *arithmetic(const fc_backprop_filter *call) {
@@ -42,6 +46,31 @@ static int64_t row_blocks(const fc_backprop_filter *call) {
     return fc_parts(call->forward.problem.oh, call->pixels.rows);
 }
 
+/* What staging the inputs of all blocks that are added at once takes. */
+static void size_strip(fc_backprop_filter *call) {
+    const int64_t rows = call->pixels.rows, high = call->blocks_at_once / column_blocks(call);
+    const int64_t columns = fc_least(call->blocks_at_once, column_blocks(call)) * call->pixels.columns;
+    const fc_problem *p = &call->forward.problem;
+    fc_strip_size(&call->forward, fc_least(high > 1 ? high * rows : rows, p->oh), fc_least(columns, p->ow),
+                  &call->forward.strip_row_bytes, &call->forward.strip_bytes);
+}
+
+/* Whether inputs are read in place, or staged. */
+static void choose_staging(fc_backprop_filter *call) {
+    fc_forward *forward = &call->forward;
+    const fc_problem *p = &forward->problem;
+    const int64_t products = fc_terms(p) / call->term_tasks * group_width(call) / call->channel_tasks;
+    const int far = forward->x.stride_w >= FAR && products >= WORTH * (p->c / p->groups);
+    size_strip(call);
+    forward->direct = fc_windows_in_place(forward) && (!far || forward->strip_bytes > STAGED);
+    if (forward->direct) {
+        forward->strip_row_bytes = forward->strip_bytes = 0;
+    } else if (forward->strip_bytes > STAGED) {
+        call->blocks_at_once = 1;
+        size_strip(call);
+    }
+}
+
 void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
     fc_forward *forward = &call->forward;
     const fc_problem *p = &forward->problem;
@@ -57,14 +86,10 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
     }
     const int64_t size = gemm->size, panels = fc_parts(group_width(call), panel_width(call));
 
-    forward->direct = fc_windows_in_place(forward);
     forward->images = p->n;
-    forward->strip_row_bytes = forward->strip_bytes = 0;
-    if (!forward->direct)
-        fc_strip_size(forward, pixels->rows, pixels->columns, &forward->strip_row_bytes, &forward->strip_bytes);
     call->blocks = p->n * row_blocks(call) * column_blocks(call);
-    call->blocks_at_once = forward->direct ? PIXELS / (pixels->rows * pixels->columns) : 1;
-    call->blocks_at_once = fc_least(call->blocks_at_once + (call->blocks_at_once == 0), fc_least(BLOCKS, call->blocks));
+    const int64_t at_once = fc_least(PIXELS / (pixels->rows * pixels->columns), BLOCKS);
+    call->blocks_at_once = fc_least(at_once < 1 ? 1 : at_once, call->blocks);
     call->tiles = fc_terms(p) / span(call) * tiles_of_span(call);
     call->in_place = pixels->slices == 1 && !fc_is_half(forward->x.dtype);
 
@@ -82,12 +107,13 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
         else
             break;
     }
+    choose_staging(call);
     const int64_t count = fc_terms(p) * p->f;
     call->sums = call->in_place ? 0 : fc_parts(count, FC_SUM_PART);
     call->partial_bytes = call->in_place ? 0 : fc_aligned(pixels->slices * count * size);
     call->packed_bytes = fc_aligned(call->blocks_at_once * pixels->rows * pixels->columns *
                                     fc_parts(panels, call->channel_tasks) * panel_width(call) * size);
-    call->table_bytes = fc_aligned(call->blocks_at_once * pixels->rows * gemm->rows * (int64_t)sizeof(void *));
+    call->table_bytes = fc_aligned(GROUP * call->blocks_at_once * pixels->rows * gemm->rows * (int64_t)sizeof(void *));
     call->zeros_bytes = forward->sum.folded ? forward->strip_row_bytes : 0;
     call->scratch_bytes = call->packed_bytes + call->table_bytes + call->zeros_bytes + forward->strip_bytes;
 }
@@ -113,27 +139,23 @@ typedef struct work {
     char *sums; /* of the task's slice: [term][f] */
 } work;
 
-/* The output gradients of these blocks, packed [panel][block][pixel][column]; blocks take the space of the largest. */
-static void pack_gradients(const work *k, int64_t first, int64_t count) {
+/* The output gradients of these blocks, packed [panel][block][pixel][column]. */
+static void pack_gradients(const work *k, const fc_region *regions, int64_t count) {
     const fc_backprop_filter *call = k->call;
     const fc_tensor *y = &call->forward.y;
     const int64_t width = panel_width(call), lanes = width / 2, size = arithmetic(call)->size;
     const int64_t channel = k->group * group_width(call) + k->channel;
-    const int64_t block_bytes = call->pixels.rows * call->pixels.columns * width * size;
     char *to = k->packed;
     for (int64_t f = 0; f < k->channels; f += width) {
         const int columns = (int)fc_least(width, k->channels - f);
         const int64_t row_width = columns > lanes ? width : lanes;
-        for (int64_t b = 0; b < count; b++, to += block_bytes) {
-            const fc_region region = fc_pixel_block(call, first + b, k->group);
-            for (int64_t r = 0; r < region.rows; r++) {
-                const int64_t at = region.image * y->stride_n + (region.row + r) * y->stride_h +
-                                   region.column * y->stride_w + (channel + f) * y->stride_c;
+        for (const fc_region *region = regions; region < regions + count; region++)
+            for (int64_t r = 0; r < region->rows; r++, to += region->columns * row_width * size) {
+                const int64_t at = region->image * y->stride_n + (region->row + r) * y->stride_h +
+                                   region->column * y->stride_w + (channel + f) * y->stride_c;
                 fc_pack_panels(call->forward.kernels, y->dtype, (const char *)y->data + at * fc_dtype_size(y->dtype),
-                               y->stride_w, y->stride_c, region.columns, columns, (int)row_width,
-                               to + r * region.columns * row_width * size, 0);
+                               y->stride_w, y->stride_c, region->columns, columns, (int)row_width, to, 0);
             }
-        }
     }
 }
 
@@ -152,37 +174,99 @@ static void cut(int64_t start, int64_t count, int64_t stride, int64_t offset, in
     *inside = high > low ? high - low : 0;
 }
 
-/* Which pixels a tile sums over, and for each of their rows the address of every term's first value. */
-static inside find_inputs(const work *k, const fc_region *region, const fc_view *view, int64_t first_term, int rows,
-                          const void **table) {
+/* Which pixels of a block a tap's tiles sum over. */
+static inside pixels_inside(const work *k, const fc_region *region, int64_t tap) {
+    const fc_problem *p = &k->call->forward.problem;
+    inside in = {0, region->rows, 0, region->columns};
+    if (k->call->forward.sum.folded) return in; /* the strip holds the padding at the sides; rows outside are zeros */
+    const int64_t i = tap / p->kw, j = tap % p->kw;
+    cut(region->row, region->rows, p->stride_h, i * p->dilation_h - p->pad_top, p->h, &in.row, &in.rows);
+    cut(region->column, region->columns, p->stride_w, j * p->dilation_w - p->pad_left, p->w, &in.column, &in.columns);
+    if (in.columns == 0) in.rows = 0;
+    return in;
+}
+
+/* For each row of these pixels, the address of the first value of every term of a tile; returns the end. */
+static const void **find_inputs(const work *k, const fc_region *region, const fc_view *view, const inside *in,
+                                int64_t first_term, int rows, const void **table) {
     const fc_forward *forward = &k->call->forward;
     const fc_problem *p = &forward->problem;
     const int64_t length = forward->sum.run_length, size = arithmetic(k->call)->size;
     const uintptr_t corner = view->origin + (uintptr_t)(region->image * view->image + region->row * view->row +
                                                         region->column * view->column);
-    inside in = {0, region->rows, 0, region->columns};
-    if (forward->sum.folded) { /* the strip holds the padding at the sides; rows outside are zeros */
-        for (int m = 0; m < rows; m++) {
-            const int64_t i = (first_term + m) / length, at = (first_term + m) % length;
-            const int64_t top = region->row * p->stride_h - p->pad_top + i * p->dilation_h;
-            for (int64_t r = 0; r < in.rows; r++) {
-                const int64_t y = top + r * p->stride_h;
+    if (forward->sum.folded) {
+        for (int64_t r = 0; r < in->rows; r++)
+            for (int m = 0; m < rows; m++) {
+                const int64_t i = (first_term + m) / length, at = (first_term + m) % length;
+                const int64_t y = (region->row + r) * p->stride_h - p->pad_top + i * p->dilation_h;
                 const uintptr_t value = corner + (uintptr_t)(r * view->row + i * view->tap_row + at * size);
-                table[r * rows + m] = y >= 0 && y < p->h ? (const void *)value : k->zeros;
+                *table++ = y >= 0 && y < p->h ? (const void *)value : k->zeros;
             }
-        }
-        return in;
+        return table;
     }
     const int64_t tap = first_term / length, i = tap / p->kw, j = tap % p->kw;
-    cut(region->row, region->rows, p->stride_h, i * p->dilation_h - p->pad_top, p->h, &in.row, &in.rows);
-    cut(region->column, region->columns, p->stride_w, j * p->dilation_w - p->pad_left, p->w, &in.column, &in.columns);
-    if (in.columns == 0) in.rows = 0;
-    const uintptr_t first = corner + (uintptr_t)(in.row * view->row + in.column * view->column + i * view->tap_row +
+    const uintptr_t first = corner + (uintptr_t)(in->row * view->row + in->column * view->column + i * view->tap_row +
                                                  j * view->tap_column + first_term % length * size);
-    for (int64_t r = 0; r < in.rows; r++)
-        for (int m = 0; m < rows; m++)
-            table[r * rows + m] = (const void *)(first + (uintptr_t)(r * view->row + m * size));
-    return in;
+    for (int64_t r = 0; r < in->rows; r++)
+        for (int m = 0; m < rows; m++) *table++ = (const void *)(first + (uintptr_t)(r * view->row + m * size));
+    return table;
+}
+
+/* How many of the next blocks are added at once: those of a row of blocks or, if that has fewer, of whole rows of an
+ * image, which are staged together. */
+static int64_t next_blocks(const fc_backprop_filter *call, int64_t first, int64_t end) {
+    const int64_t columns = column_blocks(call), rows = row_blocks(call), most = call->blocks_at_once;
+    const int64_t left_in_row = columns - first % columns, left_in_image = (rows - first / columns % rows) * columns;
+    if (left_in_row < columns || most < 2 * columns || end - first < columns)
+        return fc_least(most, fc_least(left_in_row, end - first));
+    return fc_least(most, fc_least(left_in_image, end - first)) / columns * columns;
+}
+
+/* The rectangle from one block's first output to another's last. */
+static fc_region around(const fc_region *first, const fc_region *last) {
+    fc_region all = *first;
+    all.rows = last->row + last->rows - first->row;
+    all.columns = last->column + last->columns - first->column;
+    return all;
+}
+
+/* Some blocks, packed one after the other, whose pixels a tap meets in the same way: one call sums them. */
+typedef struct stretch {
+    int64_t block, blocks;
+    inside in;
+    const void **table; /* [tile][row of pixels][term] */
+} stretch;
+
+static int alike(const inside *a, const inside *b) {
+    return a->row == b->row && a->rows == b->rows && a->column == b->column && a->columns == b->columns;
+}
+
+/* The next stretch from a block on. */
+static stretch stretch_at(const work *k, const fc_region *regions, int64_t count, int64_t block, int64_t tap) {
+    stretch s = {.block = block, .blocks = 1, .in = pixels_inside(k, &regions[block], tap)};
+    while (s.in.rows == regions[block].rows && block + s.blocks < count) {
+        const fc_region *next = &regions[block + s.blocks];
+        const inside in = pixels_inside(k, next, tap);
+        if (!alike(&in, &s.in) || next->rows != regions[block].rows || next->columns != regions[block].columns) break;
+        s.blocks++;
+    }
+    return s;
+}
+
+/* Tiles of as many terms each, which lie in one span, one after the other. */
+typedef struct tiles {
+    int64_t term, count;
+    int rows;
+} tiles;
+
+/* The next of them from a tile on: of the tiles of a span, the first ones have a term more, if they differ. */
+static tiles tiles_at(const fc_backprop_filter *call, int64_t tile, int64_t end) {
+    const int64_t of_span = tiles_of_span(call), each = span(call) / of_span, longer = span(call) % of_span;
+    const int64_t index = tile % of_span, first = tile - index;
+    const int64_t last = first + (index < longer ? longer : of_span);
+    const int64_t term = first / of_span * span(call) + index * each + fc_least(index, longer);
+    return (tiles){
+        .term = term, .count = fc_least(GROUP, fc_least(last, end) - tile), .rows = (int)(each + (index < longer))};
 }
 
 /* Adds these blocks of the sum, at most blocks_at_once. */
@@ -191,39 +275,51 @@ static void add_blocks(const work *k, int64_t first, int64_t count, int is_first
     const fc_forward *forward = &call->forward;
     const fc_gemm *gemm = arithmetic(call);
     const int64_t size = gemm->size, f_all = forward->problem.f, width = panel_width(call);
-    const int64_t block_bytes = call->pixels.rows * call->pixels.columns * width * size;
-    const int64_t of_span = tiles_of_span(call), terms_of_span = span(call);
-    const fc_view view = forward->direct ? fc_direct_view(forward, k->group) : (fc_view){0};
     fc_region regions[BLOCKS];
-    inside in[BLOCKS];
-    for (int64_t b = 0; b < count; b++) regions[b] = fc_pixel_block(call, first + b, k->group);
-    const fc_view staged = forward->direct ? view : fc_stage_strip(forward, &regions[0], k->strip);
-    pack_gradients(k, first, count);
+    int64_t pixels[BLOCKS + 1] = {0}; /* of the blocks before */
+    for (int64_t b = 0; b < count; b++) {
+        regions[b] = fc_pixel_block(call, first + b, k->group);
+        pixels[b + 1] = pixels[b] + regions[b].rows * regions[b].columns;
+    }
+    const fc_region all = around(&regions[0], &regions[count - 1]);
+    const fc_view view = forward->direct ? fc_direct_view(forward, k->group) : fc_stage_strip(forward, &all, k->strip);
+    pack_gradients(k, regions, count);
 
-    for (int64_t t = k->first_tile; t < k->end_tile; t++) {
-        const int64_t start = fc_part_start(terms_of_span, of_span, t % of_span);
-        const int rows = (int)(fc_part_start(terms_of_span, of_span, t % of_span + 1) - start);
-        const int64_t term = t / of_span * terms_of_span + start, table_step = call->pixels.rows * gemm->rows;
-        for (int64_t b = 0; b < count; b++)
-            in[b] = find_inputs(k, &regions[b], &staged, term, rows, k->table + b * table_step);
-
-        fc_tiles tile = {.count = 1, .step = staged.column / size, .sums_stride = f_all, .ahead = k->packed};
+    fc_tiles call_of = {.step = view.column / size, .sums_stride = f_all, .ahead = k->packed};
+    tiles t;
+    for (int64_t tile = k->first_tile; tile < k->end_tile; tile += t.count) {
+        t = tiles_at(call, tile, k->end_tile);
+        stretch stretches[BLOCKS];
+        const void **table = k->table;
+        int parts = 0;
+        for (int64_t b = 0; b < count; b += stretches[parts++].blocks) {
+            stretch *const s = &stretches[parts];
+            *s = stretch_at(k, regions, count, b, t.term / forward->sum.run_length);
+            s->table = table;
+            for (int64_t i = 0; i < t.count; i++)
+                for (int64_t at = b; at < b + s->blocks; at++)
+                    table = find_inputs(k, &regions[at], &view, &s->in, t.term + i * t.rows, t.rows, table);
+        }
         const char *packed = k->packed;
-        for (int64_t f = 0; f < k->channels; f += width) {
-            tile.columns = (int)fc_least(width, k->channels - f);
-            const int vectors = tile.columns > gemm->lanes ? 2 : 1;
-            fc_gemm_fn *const kernel = (vectors == 2 ? gemm->tile2 : gemm->tile1)[rows - 1];
-            tile.filters_stride = vectors * gemm->lanes;
-            tile.sums = k->sums + (term * f_all + k->group * group_width(call) + k->channel + f) * size;
-            for (int64_t b = 0; b < count; b++, packed += block_bytes) {
-                const int64_t columns = regions[b].columns;
-                tile.runs = k->table + b * table_step;
-                tile.run_count = tile.block_runs = in[b].rows;
-                tile.run_length = tile.chunk = in[b].columns;
-                tile.filters = packed + (in[b].row * columns + in[b].column) * tile.filters_stride * size;
-                tile.filters_skip = (columns - in[b].columns) * tile.filters_stride;
-                tile.accumulate = !(is_first && b == 0);
-                kernel(&tile);
+        for (int64_t f = 0; f < k->channels; f += width, packed += pixels[count] * width * size) {
+            call_of.columns = (int)fc_least(width, k->channels - f);
+            const int vectors = call_of.columns > gemm->lanes ? 2 : 1;
+            fc_gemm_fn *const kernel = (vectors == 2 ? gemm->tile2 : gemm->tile1)[t.rows - 1];
+            call_of.count = t.count;
+            call_of.filters_stride = vectors * gemm->lanes;
+            call_of.sums = k->sums + (t.term * f_all + k->group * group_width(call) + k->channel + f) * size;
+            for (int i = 0; i < parts; i++) {
+                const stretch *s = &stretches[i];
+                const int64_t columns = regions[s->block].columns;
+                call_of.runs = s->table;
+                call_of.block_runs = s->in.rows;
+                call_of.run_count = s->blocks * s->in.rows;
+                call_of.run_length = call_of.chunk = s->in.columns;
+                call_of.filters =
+                    packed + (pixels[s->block] + s->in.row * columns + s->in.column) * call_of.filters_stride * size;
+                call_of.filters_skip = (columns - s->in.columns) * call_of.filters_stride;
+                call_of.accumulate = !(is_first && i == 0);
+                kernel(&call_of);
             }
         }
     }
@@ -264,8 +360,10 @@ void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void 
 
     const int64_t start = fc_part_start(call->blocks, slices, slice),
                   end = fc_part_start(call->blocks, slices, slice + 1);
-    for (int64_t b = start; b < end; b += call->blocks_at_once)
-        add_blocks(&k, b, fc_least(call->blocks_at_once, end - b), b == start);
+    for (int64_t b = start, count; b < end; b += count) {
+        count = next_blocks(call, b, end);
+        add_blocks(&k, b, count, b == start);
+    }
     fc_float_mode_leave(callers);
 }
 
