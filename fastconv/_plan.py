@@ -16,7 +16,7 @@ from fastconv._epilogue import Extras, finish
 from fastconv._options import Options, current
 from fastconv._parts import Part, each_group, phases, rectangles
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
-from fastconv._summation import Summation, pixel_sum, summation, tile_sum
+from fastconv._summation import PixelSum, Summation, image_sum, pixel_sum, summation, tile_sum
 from fastconv._threads import most_threads, threads_up_to
 from fastconv._winograd import Rung, gradient_rung, rung
 
@@ -103,9 +103,11 @@ def _bind_parts(cut: Cut, gradient: bool = False) -> Callable[[ConvProblem, np.d
     return bind
 
 
-def _bind_filter(lanes: str) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
+def _bind_filter(
+    lanes: str, pixels: Callable[[ConvProblem], PixelSum] = pixel_sum
+) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
     def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
-        sums = summation(problem), pixel_sum(problem)
+        sums = summation(problem), pixels(problem)
         return _cpu.BackpropFilter(problem, *sums, lanes, None, dtype.name, channels_first).run
 
     return bind
@@ -195,6 +197,7 @@ IMPLEMENTATIONS = {
     ),
     "backprop_filter": (
         Implementation("depthwise", _refusals.unless_depthwise, _bind_filter("depthwise")),
+        Implementation("image_filter", _refusals.unless_image_gradient, _bind_filter("pixels", image_sum)),
         Implementation("pointwise", _refusals.unless_pointwise, _bind_pointwise_filter),
         Implementation("winograd", _refusals.unless_winograd_gradient, _bind_winograd_filter),
         Implementation("outer_products", _refusals.never, _bind_filter("channels")),

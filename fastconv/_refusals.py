@@ -7,6 +7,7 @@ import numpy as np
 from fastconv._options import Options
 from fastconv._parts import one_group, worth_cutting
 from fastconv._problem import ConvProblem
+from fastconv._summation import IMAGE_LANES, image_sum, summation
 from fastconv._winograd import gradient_rung, rung
 
 # More output channels than this fill vectors by themselves; longer rows and larger banks of filters than these do not
@@ -14,6 +15,14 @@ from fastconv._winograd import gradient_rung, rung
 IMAGE_FILTER_CHANNELS, IMAGE_FILTER_ROW, IMAGE_FILTER_TERMS = 15, 128, 1 << 15
 # With more input channels, which are taken apart, as many output channels, and terms of a row, which are not split.
 IMAGE_FILTER_DEPTH, IMAGE_FILTER_CHANNELS_DEEP, IMAGE_FILTER_ROW_DEEP = 4, 7, 48
+
+# In the gradient of the filters, more input channels than this are neighbours enough, and more taps along an axis stage
+# too many rows. What a pixel costs there, in cycles with AVX2: each product, beside its share of adding up a block's
+# lanes, and staging each channel; in outer products, a tile of 6 terms by one or two vectors is bound by each
+# instruction, or by the latency of one.
+IMAGE_GRADIENT_DEPTH, IMAGE_GRADIENT_TAPS = 16, 15
+IMAGE_PRODUCT, IMAGE_BLOCK, IMAGE_STAGE = 0.1, 40, 0.5
+OUTER_ROWS, OUTER_LANES, OUTER_PRODUCT, OUTER_LEAST = 6, 8, 1.1, 7.2
 
 # Every input channel is repeated for each of its filters; longer rows are not summed in one piece, and rows further
 # apart than this need too much memory where they are staged.
@@ -59,6 +68,34 @@ def unless_image_filter(problem: ConvProblem, dtype: np.dtype, options: Options)
     if problem.kw * problem.c > row or problem.kh * problem.kw * problem.c * problem.f > IMAGE_FILTER_TERMS:
         return "the filters are too large for the caches"
     return None
+
+
+def unless_image_gradient(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
+    p = problem
+    if p.c > IMAGE_GRADIENT_DEPTH or p.groups > 1:
+        return "the input has many channels, or groups of them"
+    if (p.stride_h, p.stride_w, p.dilation_h, p.dilation_w) != (1, 1, 1, 1):
+        return "the filter is strided or dilated"
+    if max(p.kh, p.kw) > IMAGE_GRADIENT_TAPS:
+        return "the filters are too large for the caches"
+    if _image_gradient_cost(p) > _outer_product_cost(p):
+        return "there are enough output channels to fill vectors, or short rows or small images that do not"
+    return None
+
+
+def _image_gradient_cost(problem: ConvProblem) -> float:
+    p, block = problem, image_sum(problem)
+    lanes = -(-block.columns // IMAGE_LANES) * IMAGE_LANES / block.columns
+    products = p.kh * p.kw * p.c * p.f
+    return products * (IMAGE_PRODUCT * lanes + IMAGE_BLOCK / (block.rows * block.columns)) + IMAGE_STAGE * (p.c + p.f)
+
+
+def _outer_product_cost(problem: ConvProblem) -> float:
+    sum = summation(problem)
+    tiles = -(-sum.run_length // OUTER_ROWS)
+    vectors = -(-problem.f // OUTER_LANES)
+    one, two = (max(OUTER_LEAST, OUTER_PRODUCT * sum.run_length / tiles * each) for each in (1, 2))
+    return sum.runs * tiles * (vectors // 2 * two + vectors % 2 * one)
 
 
 def unless_tap_products(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:

@@ -6,6 +6,7 @@
 #include "backprop_filter.h"
 #include "depthwise.h"
 #include "float_mode.h"
+#include "image_gradient.h"
 #include "pack.h"
 #include "sizes.h"
 #include "strip.h"
@@ -82,6 +83,10 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
     }
     if (forward->lanes == FC_WINOGRAD) {
         fc_winograd_gradient_split(call, threads);
+        return;
+    }
+    if (forward->lanes == FC_PIXELS) {
+        fc_image_gradient_split(call);
         return;
     }
     const int64_t size = gemm->size, panels = fc_parts(group_width(call), panel_width(call));
@@ -332,6 +337,10 @@ void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void 
     }
     if (call->forward.lanes == FC_WINOGRAD) {
         fc_winograd_gradient_task(call, task, scratch, partial);
+        return;
+    }
+    if (call->forward.lanes == FC_PIXELS) {
+        fc_image_gradient_task(call, task, scratch, partial);
         return;
     }
     const fc_float_mode callers = fc_float_mode_enter();

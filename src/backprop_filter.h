@@ -17,16 +17,18 @@ typedef enum fc_verdict { FC_SOUND, FC_NOT_FINITE, FC_UNEVEN } fc_verdict;
  * along the rows. All blocks in order (images, rows, columns) are cut into `slices` equal parts; within a slice the
  * blocks' sums are added in order, and the slices' sums in a binary tree.
  *
- * With Winograd's minimal filtering, the same holds of its tiles: all in order are cut into blocks of `columns`, each
- * slice's blocks into the fewest equal runs of at most `rows`, and the runs' sums are added in order. */
+ * Where lanes hold pixels, the strides and dilations are 1, there is one group, and a block's sums are those of its
+ * lanes (fc_image_gradient). With Winograd's minimal filtering, the same holds of its tiles: all in order are cut into
+ * blocks of `columns`, each slice's blocks into the fewest equal runs of at most `rows`, and the runs' sums are added
+ * in order. */
 typedef struct fc_pixel_sum {
     int64_t rows, columns, slices;
 } fc_pixel_sum;
 
 typedef struct fc_backprop_filter {
     /* what to compute; set by the caller */
-    fc_forward forward; /* whose filters' gradient this is: problem, sum, kernels, lanes (channels, depthwise or
-                           Winograd's, with a tile), x, and y, the output's gradient */
+    fc_forward forward; /* whose filters' gradient this is: problem, sum, kernels, lanes (channels, depthwise,
+                           pixels or Winograd's, with a tile), x, and y, the output's gradient */
     fc_pixel_sum pixels;
     void *w; /* the filters' gradient: [kh * kw * c / groups][f], dense, of x's dtype */
 

@@ -156,6 +156,21 @@ typedef struct fc_image_rows {
 } fc_image_rows;
 typedef void fc_image_rows_fn(const fc_image_rows *rows);
 
+/* Neighbouring taps of such a filter, of one channel and some outputs: adds the sums over a rectangle of outputs of
+ * input times output gradient. Each sum is dealt out along the rows to as many lanes, which are then added in a tree.
+ * Steps count elements. */
+enum { FC_IMAGE_LANES = 16, FC_IMAGE_TAPS = 3 /* at most */, FC_IMAGE_OUTPUTS = 2 /* at most */ };
+typedef struct fc_image_gradient {
+    const void *x;         /* what the first output's first tap meets; columns lie side by side */
+    const void *y;         /* the first output's gradient; so do these */
+    int64_t rows, columns; /* of outputs */
+    int64_t x_row, y_row, y_plane;
+    int taps, outputs;
+    void *sums;  /* of the first tap, outputs side by side, */
+    int64_t tap; /* from each to the next */
+} fc_image_gradient;
+typedef void fc_image_gradient_fn(const fc_image_gradient *gradient);
+
 typedef enum fc_activation {
     FC_LINEAR,
     FC_RELU,
@@ -214,6 +229,7 @@ typedef struct fc_gemm {
     fc_add_taps_fn *add_taps;
     fc_add_sums_fn *add_sums;
     fc_image_rows_fn *image_rows;
+    fc_image_gradient_fn *image_gradient;
     fc_depthwise_fn *depthwise;
     fc_depthwise_gradient_fn *depthwise_gradient;
     fc_finish_fn *finish;

@@ -41,6 +41,9 @@ LAYERS = [
     "n2h30w40c64_k3x3f3_s1x1_d1x1_p1,1,1,1_g1",
     "n2h13w12c24_k3x3f24_s2x2_d1x1_p0,1,0,1_g6",
     "n2h13w14c60_k3x3f96_s1x1_d1x1_p1,1,1,1_g3",
+    "n2h37w83c2_k5x4f5_s1x1_d1x1_p2,0,3,1_g1",
+    "n1h30w1100c13_k2x1f2_s1x1_d1x1_p0,1,0,0_g1",
+    "n2h70w33c3_k7x3f6_s1x1_d1x1_p3,3,1,1_g1",
 ]
 
 
@@ -160,6 +163,24 @@ def test_same_bits_for_any_memory_layout(isa, token, dtype, direction):
     result = gradient(direction, first, np.ascontiguousarray(dy.transpose(0, 3, 1, 2)))
     assert result.flags.c_contiguous
     assert bits(result.transpose(0, 2, 3, 1) if direction == "backprop_input" else result) == expected
+
+
+@pytest.mark.parametrize("token", LAYERS[-3:])
+def test_bad_numbers_stay_with_the_taps_that_meet_them(isa, token):
+    """Lanes that reach beyond the last output take nothing from what lies there."""
+    case = inputs(ConvProblem.parse(token))
+    with options() as chosen:
+        found = _plan.choose("backprop_filter", ConvProblem.parse(token), case.input.dtype, chosen)
+        assert found[0].name == "image_filter"
+    case = case._replace(padding="VALID", input=case.input.copy())
+    dy = output_gradient(case)
+    clean = gradient("backprop_filter", case, dy)
+    case.input[:, :, -1, 1] = np.nan  # which the last column of taps meets
+    dw = gradient("backprop_filter", case, dy)
+    touched = np.zeros(dw.shape, bool)
+    touched[:, -1, 1] = True
+    assert np.isnan(dw[touched]).all()
+    assert bits(dw[~touched]) == bits(clean[~touched])
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)

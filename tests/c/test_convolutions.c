@@ -237,6 +237,8 @@ static int test_backprop_filter(const fc_kernels *kernels, int winograd) {
     call.forward.sum = any_sum(p);
     call.pixels = (fc_pixel_sum){between(1, p->oh), between(1, p->ow), 0};
     if (call.pixels.rows > 1) call.pixels.columns = p->ow;
+    const int dense = p->stride_h * p->stride_w * p->dilation_h * p->dilation_w * p->groups == 1;
+    if (dense && !winograd && between(0, 2)) call.forward.lanes = FC_PIXELS;
     int64_t blocks = p->n * ((p->oh - 1) / call.pixels.rows + 1) * ((p->ow - 1) / call.pixels.columns + 1);
     if (winograd) {
         call.forward.lanes = FC_WINOGRAD;
