@@ -16,6 +16,7 @@ from fastconv._epilogue import Extras, finish
 from fastconv._options import Options, current
 from fastconv._parts import Part, each_group, phases, rectangles
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
+from fastconv._refusals import outer_product_cost
 from fastconv._summation import PixelSum, Summation, image_sum, pixel_sum, summation, tile_sum
 from fastconv._threads import most_threads, threads_up_to
 from fastconv._winograd import Rung, gradient_rung, rung
@@ -134,14 +135,28 @@ def _bind_winograd_filter(problem: ConvProblem, dtype: np.dtype, channels_first:
 
 
 def _bind_pointwise_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
-    """The images as one row of pixels, whose blocks need not end where an image does."""
+    """The images as one row of pixels, whose blocks need not end where an image does.
+
+    Few output channels change places with the input's, for these to fill vectors: the products are the same.
+    """
     pixels = problem.n * problem.h * problem.w
     row = problem._replace(n=1, h=1, w=pixels, oh=1, ow=pixels)
-    whole = _cpu.BackpropFilter(row, summation(row), pixel_sum(row), "channels", None, dtype.name, False)
+    exchanged = row._replace(c=row.f, f=row.c)
+    exchange = row.groups == 1 and outer_product_cost(exchanged) < outer_product_cost(row)
+    meant = exchanged if exchange else row
+    whole = _cpu.BackpropFilter(meant, summation(meant), pixel_sum(row), "channels", None, dtype.name, False)
 
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
-        x, dy = _images_last(x, channels_first), _images_last(dy, channels_first)
-        whole.run(x.reshape(1, 1, pixels, -1), dy.reshape(1, 1, pixels, -1), dw, threads, extras)
+        x, dy = (
+            _images_last(array, channels_first).reshape(1, 1, pixels, array.shape[1 if channels_first else 3])
+            for array in (x, dy)
+        )
+        if exchange:
+            transposed = np.empty((1, 1, dw.shape[3], dw.shape[2]), dw.dtype)
+            whole.run(dy, x, transposed, threads, extras)
+            dw[...] = transposed.transpose(0, 1, 3, 2)
+        else:
+            whole.run(x, dy, dw, threads, extras)
 
     return run
 

@@ -78,7 +78,7 @@ def unless_image_gradient(problem: ConvProblem, dtype: np.dtype, options: Option
         return "the filter is strided or dilated"
     if max(p.kh, p.kw) > IMAGE_GRADIENT_TAPS:
         return "the filters are too large for the caches"
-    if _image_gradient_cost(p) > _outer_product_cost(p):
+    if _image_gradient_cost(p) > outer_product_cost(p):
         return "there are enough output channels to fill vectors, or short rows or small images that do not"
     return None
 
@@ -90,7 +90,8 @@ def _image_gradient_cost(problem: ConvProblem) -> float:
     return products * (IMAGE_PRODUCT * lanes + IMAGE_BLOCK / (block.rows * block.columns)) + IMAGE_STAGE * (p.c + p.f)
 
 
-def _outer_product_cost(problem: ConvProblem) -> float:
+def outer_product_cost(problem: ConvProblem) -> float:
+    """Of a gradient of filters by outer products, for each pixel: with few output channels, most of vectors is idle."""
     sum = summation(problem)
     tiles = -(-sum.run_length // OUTER_ROWS)
     vectors = -(-problem.f // OUTER_LANES)
