@@ -28,7 +28,7 @@ GRADIENT_BLOCK_CHANNELS, GRADIENT_BLOCK_TERMS = 3, 32
 # SLICE_WORK multiply-adds, within SLICE_ELEMENTS sums in memory.
 BLOCK_PIXELS = ((512, 32), (8192, 64), (None, 128))  # pixels of all images, and of a block
 SHORTEST_BLOCK = 4
-SLICE_WORK = 1 << 22
+SLICE_WORK = 1 << 20
 MOST_SLICES = 32
 SLICE_ELEMENTS = 1 << 18
 
