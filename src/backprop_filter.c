@@ -2,7 +2,7 @@
  *
  * The micro-kernel is the forward one. A tile's rows are terms of the filters (tap and input channel), its columns
  * output channels, and what it sums over are output pixels: a row's values lie one window apart in the input, a
- * column's one pixel apart in the packed output gradient. Nothing is transposed, and no window is copied. */
+ * column's one pixel apart in the output gradient, packed or not. Nothing is transposed, and no window is copied. */
 #include "backprop_filter.h"
 #include "depthwise.h"
 #include "float_mode.h"
@@ -22,7 +22,9 @@ enum {
     FEWEST_TILES = 4, /* in a task, to make up for packing */
     FAR = 128,        /* channels from which on pixels share few sets of the caches, and are staged, */
     WORTH = 24,       /* if each staged value is multiplied so often, */
-    STAGED = 1 << 21  /* and takes no more bytes */
+    STAGED = 1 << 21, /* and takes no more bytes */
+    UNPACKED = 16,    /* tiles, and fewer, do not make up for packing the output's gradient, */
+    NEAR = 512        /* if its pixels are not farther apart */
 };
 
 static const fc_gemm *arithmetic(const fc_backprop_filter *call) {
@@ -113,6 +115,9 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
             break;
     }
     choose_staging(call);
+    const fc_tensor *y = &forward->y;
+    call->unpacked =
+        y->stride_c == 1 && !fc_is_half(y->dtype) && y->stride_w <= NEAR && call->tiles / call->term_tasks <= UNPACKED;
     const int64_t count = fc_terms(p) * p->f;
     call->sums = call->in_place ? 0 : fc_parts(count, FC_SUM_PART);
     call->partial_bytes = call->in_place ? 0 : fc_aligned(pixels->slices * count * size);
@@ -139,6 +144,7 @@ fc_region fc_pixel_block(const fc_backprop_filter *call, int64_t index, int64_t 
 typedef struct work {
     const fc_backprop_filter *call;
     int64_t group, first_tile, end_tile, channel, channels;
+    int unpacked; /* whole vectors of the output's gradient lie within a pixel, and are read there */
     char *packed, *zeros, *strip;
     const void **table;
     char *sums; /* of the task's slice: [term][f] */
@@ -274,23 +280,72 @@ static tiles tiles_at(const fc_backprop_filter *call, int64_t tile, int64_t end)
         .term = term, .count = fc_least(GROUP, fc_least(last, end) - tile), .rows = (int)(each + (index < longer))};
 }
 
+/* Blocks that are added at once. */
+typedef struct chunk {
+    int64_t count;
+    fc_region regions[BLOCKS];
+    int64_t pixels[BLOCKS + 1]; /* of the blocks before */
+    fc_view view;               /* of their inputs */
+} chunk;
+
+/* Points at a stretch's output gradients from channel `f` of the task on: packed, or where they lie. */
+static void aim(const work *k, const chunk *c, const stretch *s, int64_t f, fc_tiles *tile) {
+    const fc_tensor *y = &k->call->forward.y;
+    const fc_region *region = &c->regions[s->block];
+    const int64_t size = arithmetic(k->call)->size, lanes = arithmetic(k->call)->lanes;
+    if (k->unpacked) {
+        const int64_t row = region->row + s->in.row, column = region->column + s->in.column;
+        const int64_t channel = k->group * group_width(k->call) + k->channel + f;
+        const int64_t at = region->image * y->stride_n + row * y->stride_h + column * y->stride_w + channel;
+        const int64_t next = column_blocks(k->call) > 1 ? region->columns * y->stride_w : y->stride_h;
+        tile->filters = (const char *)y->data + at * size;
+        tile->filters_stride = y->stride_w;
+        tile->filters_skip = next - s->in.columns * y->stride_w;
+    } else {
+        const int64_t panel = c->pixels[c->count] * f, pixel = s->in.row * region->columns + s->in.column;
+        tile->filters_stride = tile->columns > lanes ? 2 * lanes : lanes;
+        tile->filters = k->packed + (panel + (c->pixels[s->block] + pixel) * tile->filters_stride) * size;
+        tile->filters_skip = (region->columns - s->in.columns) * tile->filters_stride;
+    }
+}
+
+/* Adds these tiles' sums over a chunk, which consists of these stretches. */
+static void add_tiles(const work *k, const chunk *c, const tiles *t, const stretch *stretches, int parts,
+                      int is_first) {
+    const fc_backprop_filter *call = k->call;
+    const fc_gemm *gemm = arithmetic(call);
+    const int64_t f_all = call->forward.problem.f, width = panel_width(call);
+    fc_tiles tile = {.count = t->count, .step = c->view.column / gemm->size, .sums_stride = f_all, .ahead = k->packed};
+    for (int64_t f = 0; f < k->channels; f += width) {
+        tile.columns = (int)fc_least(width, k->channels - f);
+        tile.sums = k->sums + (t->term * f_all + k->group * group_width(call) + k->channel + f) * gemm->size;
+        fc_gemm_fn *const kernel = (tile.columns > gemm->lanes ? gemm->tile2 : gemm->tile1)[t->rows - 1];
+        for (int i = 0; i < parts; i++) {
+            const stretch *s = &stretches[i];
+            tile.runs = s->table;
+            tile.block_runs = s->in.rows;
+            tile.run_count = s->blocks * s->in.rows;
+            tile.run_length = tile.chunk = s->in.columns;
+            tile.accumulate = !(is_first && i == 0);
+            aim(k, c, s, f, &tile);
+            kernel(&tile);
+        }
+    }
+}
+
 /* Adds these blocks of the sum, at most blocks_at_once. */
 static void add_blocks(const work *k, int64_t first, int64_t count, int is_first) {
     const fc_backprop_filter *call = k->call;
     const fc_forward *forward = &call->forward;
-    const fc_gemm *gemm = arithmetic(call);
-    const int64_t size = gemm->size, f_all = forward->problem.f, width = panel_width(call);
-    fc_region regions[BLOCKS];
-    int64_t pixels[BLOCKS + 1] = {0}; /* of the blocks before */
+    chunk c = {.count = count};
     for (int64_t b = 0; b < count; b++) {
-        regions[b] = fc_pixel_block(call, first + b, k->group);
-        pixels[b + 1] = pixels[b] + regions[b].rows * regions[b].columns;
+        c.regions[b] = fc_pixel_block(call, first + b, k->group);
+        c.pixels[b + 1] = c.pixels[b] + c.regions[b].rows * c.regions[b].columns;
     }
-    const fc_region all = around(&regions[0], &regions[count - 1]);
-    const fc_view view = forward->direct ? fc_direct_view(forward, k->group) : fc_stage_strip(forward, &all, k->strip);
-    pack_gradients(k, regions, count);
+    const fc_region all = around(&c.regions[0], &c.regions[count - 1]);
+    c.view = forward->direct ? fc_direct_view(forward, k->group) : fc_stage_strip(forward, &all, k->strip);
+    if (!k->unpacked) pack_gradients(k, c.regions, count);
 
-    fc_tiles call_of = {.step = view.column / size, .sums_stride = f_all, .ahead = k->packed};
     tiles t;
     for (int64_t tile = k->first_tile; tile < k->end_tile; tile += t.count) {
         t = tiles_at(call, tile, k->end_tile);
@@ -299,34 +354,13 @@ static void add_blocks(const work *k, int64_t first, int64_t count, int is_first
         int parts = 0;
         for (int64_t b = 0; b < count; b += stretches[parts++].blocks) {
             stretch *const s = &stretches[parts];
-            *s = stretch_at(k, regions, count, b, t.term / forward->sum.run_length);
+            *s = stretch_at(k, c.regions, count, b, t.term / forward->sum.run_length);
             s->table = table;
             for (int64_t i = 0; i < t.count; i++)
                 for (int64_t at = b; at < b + s->blocks; at++)
-                    table = find_inputs(k, &regions[at], &view, &s->in, t.term + i * t.rows, t.rows, table);
+                    table = find_inputs(k, &c.regions[at], &c.view, &s->in, t.term + i * t.rows, t.rows, table);
         }
-        const char *packed = k->packed;
-        for (int64_t f = 0; f < k->channels; f += width, packed += pixels[count] * width * size) {
-            call_of.columns = (int)fc_least(width, k->channels - f);
-            const int vectors = call_of.columns > gemm->lanes ? 2 : 1;
-            fc_gemm_fn *const kernel = (vectors == 2 ? gemm->tile2 : gemm->tile1)[t.rows - 1];
-            call_of.count = t.count;
-            call_of.filters_stride = vectors * gemm->lanes;
-            call_of.sums = k->sums + (t.term * f_all + k->group * group_width(call) + k->channel + f) * size;
-            for (int i = 0; i < parts; i++) {
-                const stretch *s = &stretches[i];
-                const int64_t columns = regions[s->block].columns;
-                call_of.runs = s->table;
-                call_of.block_runs = s->in.rows;
-                call_of.run_count = s->blocks * s->in.rows;
-                call_of.run_length = call_of.chunk = s->in.columns;
-                call_of.filters =
-                    packed + (pixels[s->block] + s->in.row * columns + s->in.column) * call_of.filters_stride * size;
-                call_of.filters_skip = (columns - s->in.columns) * call_of.filters_stride;
-                call_of.accumulate = !(is_first && i == 0);
-                kernel(&call_of);
-            }
-        }
+        add_tiles(k, &c, &t, stretches, parts, is_first);
     }
 }
 
@@ -360,6 +394,8 @@ void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void 
     k.channels =
         fc_least(fc_part_start(panels, call->channel_tasks, channel_task + 1) * panel_width(call), group_width(call));
     k.channels -= k.channel;
+    const int64_t lanes = arithmetic(call)->lanes, end_read = k.channel + fc_parts(k.channels, lanes) * lanes;
+    k.unpacked = call->unpacked && k.group * group_width(call) + end_read <= p->f;
     k.packed = scratch;
     k.table = (const void **)(k.packed + call->packed_bytes);
     k.zeros = (char *)k.table + call->table_bytes;

@@ -39,6 +39,7 @@ typedef struct fc_backprop_filter {
     int64_t term_tasks;     /* ranges of tiles */
     int64_t channel_tasks;  /* ranges of panels of output channels, a group */
     int64_t tasks, sums;    /* numbers of both kinds of task */
+    int unpacked;           /* the output's gradient is read where it lies, if a task's are whole vectors */
     int in_place;           /* there is one slice, summed in w itself */
     int64_t packed_bytes, table_bytes, zeros_bytes;
     int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
