@@ -261,8 +261,9 @@ cdef class Parts:
 cdef class BackpropFilter:
     """The gradient of a convolution's filters, for one problem, dtype and layout.
 
-    `lanes` tells whose outer products lanes hold: "channels", of one group; "depthwise" ones, of as many groups; or,
-    with the planner's Rung, those of "winograd" tiles.
+    `lanes` tells what the lanes of a vector hold: output "channels" of a group; "pixels" (src/image_gradient.c);
+    "depthwise" channels (src/depthwise_filter.c); or, with the planner's Rung, channels of "winograd" tiles
+    (src/winograd_gradient.c).
     """
     cdef fc_problem problem
     cdef fc_sum sum
@@ -287,6 +288,7 @@ cdef class BackpropFilter:
         Returns None, or what direct sums are to replace: "all" or those that are "not finite".
         """
         cdef fc_backprop_filter call
+        memset(&call, 0, sizeof(call))
         call.forward.problem = self.problem
         cdef fc_problem *p = &call.forward.problem
         check_shapes(self.channels_first, p, x, dw, dy)
@@ -318,7 +320,9 @@ cdef class BackpropFilter:
                     filter_tasks(&call, shares, threads, thread, scratch + thread * each, partial)
                 for task in prange(call.sums, num_threads=threads, schedule="dynamic", chunksize=1):
                     fc_backprop_filter_sum(&call, task, partial)
-        cdef fc_verdict verdict = fc_backprop_filter_verdict(&call, partial)
+        cdef fc_verdict verdict
+        with nogil:
+            verdict = fc_backprop_filter_verdict(&call, partial)
         fc_give_scratch(scratch)
         return None if verdict == FC_SOUND else "all" if verdict == FC_UNEVEN else "not finite"
 

@@ -127,9 +127,9 @@ def _bind_winograd_filter(problem: ConvProblem, dtype: np.dtype, channels_first:
         if unserved == "all":
             direct(x, dy, dw, threads, extras)
         elif unserved is not None:
-            sums = np.empty_like(dw)
-            direct(x, dy, sums, threads, extras)
-            np.copyto(dw, sums, where=~np.isfinite(dw))
+            others = np.empty_like(dw)
+            direct(x, dy, others, threads, extras)
+            np.copyto(dw, others, where=~np.isfinite(dw))
 
     return run
 

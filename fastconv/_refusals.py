@@ -16,11 +16,11 @@ IMAGE_FILTER_CHANNELS, IMAGE_FILTER_ROW, IMAGE_FILTER_TERMS = 15, 128, 1 << 15
 # With more input channels, which are taken apart, as many output channels, and terms of a row, which are not split.
 IMAGE_FILTER_DEPTH, IMAGE_FILTER_CHANNELS_DEEP, IMAGE_FILTER_ROW_DEEP = 4, 7, 48
 
-# In the gradient of the filters, more input channels than this are neighbours enough, and more taps along an axis stage
-# too many rows. What a pixel costs there, in cycles with AVX2: each product, beside its share of adding up a block's
-# lanes, and staging each channel; in outer products, a tile of 6 terms by one or two vectors is bound by each
-# instruction, or by the latency of one.
-IMAGE_GRADIENT_DEPTH, IMAGE_GRADIENT_TAPS = 16, 15
+# In the gradient of the filters, more input channels than this are neighbours enough, and more outputs and more taps
+# along an axis take too much memory. What a pixel costs there, in cycles with AVX2: each product, beside its share of
+# adding up a block's lanes, and staging each channel; in outer products, a tile of 6 terms by one or two vectors is
+# bound by each instruction, or by the latency of one.
+IMAGE_GRADIENT_DEPTH, IMAGE_GRADIENT_OUTPUTS, IMAGE_GRADIENT_TAPS = 16, 64, 15
 IMAGE_PRODUCT, IMAGE_BLOCK, IMAGE_STAGE = 0.1, 40, 0.5
 OUTER_ROWS, OUTER_LANES, OUTER_PRODUCT, OUTER_LEAST = 6, 8, 1.1, 7.2
 
@@ -76,9 +76,12 @@ def unless_image_gradient(problem: ConvProblem, dtype: np.dtype, options: Option
         return "the input has many channels, or groups of them"
     if (p.stride_h, p.stride_w, p.dilation_h, p.dilation_w) != (1, 1, 1, 1):
         return "the filter is strided or dilated"
-    if max(p.kh, p.kw) > IMAGE_GRADIENT_TAPS:
-        return "the filters are too large for the caches"
-    if _image_gradient_cost(p) > outer_product_cost(p):
+    if max(p.kh, p.kw) > IMAGE_GRADIENT_TAPS or p.f > IMAGE_GRADIENT_OUTPUTS:
+        return "the filters are too large, or too many, for the caches"
+    otherwise = outer_product_cost(p)
+    if p.kh * p.kw == 1:  # where inputs and outputs may change places
+        otherwise = min(otherwise, outer_product_cost(p._replace(c=p.f, f=p.c)))
+    if _image_gradient_cost(p) > otherwise:
         return "there are enough output channels to fill vectors, or short rows or small images that do not"
     return None
 

@@ -188,7 +188,8 @@ def gradient_rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung
     reason = _never(p, dtype, precision)
     if reason is not None:
         return reason
-    if 0 in (*_taps_inside(p)[0], *_taps_inside(p)[1]):
+    rows, columns = _taps_inside(p)
+    if 0 in (*rows, *columns):
         return "some taps meet nothing but padding"
     rough = _is_rough(dtype, precision)
     if p.stride_h == 2:

@@ -1,8 +1,8 @@
 /* The gradient of the filters: for every output pixel, the outer product of its input window and its gradient.
  *
  * The micro-kernel is the forward one. A tile's rows are terms of the filters (tap and input channel), its columns
- * output channels, and what it sums over are output pixels: a row's values lie one window apart in the input, a
- * column's one pixel apart in the output gradient, packed or not. Nothing is transposed, and no window is copied. */
+ * output channels, and what it sums over are output pixels: a row's values lie one window apart in the input, in place
+ * or staged, a column's one pixel apart in the output gradient, in place or packed. */
 #include "backprop_filter.h"
 #include "depthwise.h"
 #include "float_mode.h"
@@ -63,7 +63,8 @@ static void choose_staging(fc_backprop_filter *call) {
     fc_forward *forward = &call->forward;
     const fc_problem *p = &forward->problem;
     const int64_t products = fc_terms(p) / call->term_tasks * group_width(call) / call->channel_tasks;
-    const int far = forward->x.stride_w >= FAR && products >= WORTH * (p->c / p->groups);
+    const int far =
+        (forward->x.stride_w >= FAR || forward->x.stride_w <= -FAR) && products >= WORTH * (p->c / p->groups);
     size_strip(call);
     forward->direct = fc_windows_in_place(forward) && (!far || forward->strip_bytes > STAGED);
     if (forward->direct) {
@@ -72,6 +73,14 @@ static void choose_staging(fc_backprop_filter *call) {
         call->blocks_at_once = 1;
         size_strip(call);
     }
+}
+
+void fc_split_slices(fc_backprop_filter *call) {
+    const fc_forward *forward = &call->forward;
+    const int64_t count = fc_terms(&forward->problem) * forward->problem.f, slices = call->pixels.slices;
+    call->in_place = slices == 1 && !fc_is_half(forward->x.dtype);
+    call->sums = call->in_place ? 0 : fc_parts(count, FC_SUM_PART);
+    call->partial_bytes = call->in_place ? 0 : fc_aligned(slices * count * arithmetic(call)->size);
 }
 
 void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
@@ -98,7 +107,6 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
     const int64_t at_once = fc_least(PIXELS / (pixels->rows * pixels->columns), BLOCKS);
     call->blocks_at_once = fc_least(at_once < 1 ? 1 : at_once, call->blocks);
     call->tiles = fc_terms(p) / span(call) * tiles_of_span(call);
-    call->in_place = pixels->slices == 1 && !fc_is_half(forward->x.dtype);
 
     call->channel_tasks = fc_parts(panels, PANELS);
     call->term_tasks = 1;
@@ -116,11 +124,10 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
     }
     choose_staging(call);
     const fc_tensor *y = &forward->y;
-    call->unpacked =
-        y->stride_c == 1 && !fc_is_half(y->dtype) && y->stride_w <= NEAR && call->tiles / call->term_tasks <= UNPACKED;
-    const int64_t count = fc_terms(p) * p->f;
-    call->sums = call->in_place ? 0 : fc_parts(count, FC_SUM_PART);
-    call->partial_bytes = call->in_place ? 0 : fc_aligned(pixels->slices * count * size);
+    const int in_a_row = pixels->rows == 1 && y->stride_h == p->ow * y->stride_w; /* from row to row, too */
+    call->unpacked = y->stride_c == 1 && !fc_is_half(y->dtype) && y->stride_w <= NEAR && y->stride_w >= -NEAR &&
+                     (column_blocks(call) == 1 || in_a_row) && call->tiles / call->term_tasks <= UNPACKED;
+    fc_split_slices(call);
     call->packed_bytes = fc_aligned(call->blocks_at_once * pixels->rows * pixels->columns *
                                     fc_parts(panels, call->channel_tasks) * panel_width(call) * size);
     call->table_bytes = fc_aligned(GROUP * call->blocks_at_once * pixels->rows * gemm->rows * (int64_t)sizeof(void *));

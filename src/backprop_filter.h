@@ -13,9 +13,9 @@ typedef enum fc_verdict { FC_SOUND, FC_NOT_FINITE, FC_UNEVEN } fc_verdict;
 
 /* How the output pixels are summed; fixed by the problem, for the bits depend on it.
  *
- * Each image's output is cut into blocks of at most rows x columns pixels. A block is summed from +0 pixel by pixel,
- * along the rows. All blocks in order (images, rows, columns) are cut into `slices` equal parts; within a slice the
- * blocks' sums are added in order, and the slices' sums in a binary tree.
+ * Each image's output is cut into blocks of at most rows x columns pixels, of several rows only where they are whole. A
+ * block is summed from +0 pixel by pixel, along the rows. All blocks in order (images, rows, columns) are cut into
+ * `slices` equal parts; within a slice the blocks' sums are added in order, and the slices' sums in a binary tree.
  *
  * Where lanes hold pixels, the strides and dilations are 1, there is one group, and a block's sums are those of its
  * lanes (fc_image_gradient). With Winograd's minimal filtering, the same holds of its tiles: all in order are cut into
@@ -47,6 +47,9 @@ typedef struct fc_backprop_filter {
 } fc_backprop_filter;
 
 void fc_backprop_filter_split(fc_backprop_filter *call, int threads);
+
+/* Sets what follows from the slices: in_place, sums and partial_bytes. */
+void fc_split_slices(fc_backprop_filter *call);
 
 /* The output pixels of one block. */
 fc_region fc_pixel_block(const fc_backprop_filter *call, int64_t index, int64_t group);

@@ -28,14 +28,12 @@ void fc_depthwise_filter_split(fc_backprop_filter *call, int threads) {
         call->channel_tasks *= 2;
     call->tasks = pixels->slices * call->channel_tasks;
 
-    const int64_t channels = fc_parts(p->c, call->channel_tasks) * multiplier(p), elements = p->kh * p->kw * p->f;
+    const int64_t channels = fc_parts(p->c, call->channel_tasks) * multiplier(p);
     const int64_t rows = fc_least(p->h, (pixels->rows - 1) * p->stride_h + (p->kh - 1) * p->dilation_h + 1);
     forward->strip_row_bytes = fc_aligned(p->w * channels * size);
     forward->strip_bytes = forward->direct ? 0 : rows * forward->strip_row_bytes;
     call->packed_bytes = forward->in_place ? 0 : fc_aligned(pixels->rows * pixels->columns * channels * size);
-    call->in_place = pixels->slices == 1 && arithmetic;
-    call->sums = call->in_place ? 0 : fc_parts(elements, FC_SUM_PART);
-    call->partial_bytes = call->in_place ? 0 : fc_aligned(pixels->slices * elements * size);
+    fc_split_slices(call);
     call->scratch_bytes = forward->strip_bytes + call->packed_bytes;
 }
 

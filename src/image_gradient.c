@@ -23,12 +23,10 @@ void fc_image_gradient_split(fc_backprop_filter *call) {
     fc_forward *forward = &call->forward;
     const fc_problem *p = &forward->problem;
     const fc_pixel_sum *pixels = &call->pixels;
-    const int64_t size = fc_arithmetic(forward->kernels, forward->x.dtype)->size, count = fc_terms(p) * p->f;
+    const int64_t size = fc_arithmetic(forward->kernels, forward->x.dtype)->size;
     call->blocks = p->n * fc_parts(p->oh, pixels->rows) * fc_parts(p->ow, pixels->columns);
     call->tasks = pixels->slices;
-    call->in_place = pixels->slices == 1 && !fc_is_half(forward->x.dtype);
-    call->sums = call->in_place ? 0 : fc_parts(count, FC_SUM_PART);
-    call->partial_bytes = call->in_place ? 0 : fc_aligned(pixels->slices * count * size);
+    fc_split_slices(call);
     forward->strip_bytes = fc_aligned(input_rows(p, pixels->rows) * p->c * input_columns(p, pixels->columns) * size);
     call->packed_bytes = fc_aligned(pixels->rows * p->f * pixels->columns * size);
     call->scratch_bytes = forward->strip_bytes + call->packed_bytes;

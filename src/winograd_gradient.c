@@ -19,7 +19,8 @@ static int larger(int a, int b) { return a > b ? a : b; }
 
 enum {
     UNIT = 16,   /* channels of which ranges consist, but for the last */
-    RANGE = 128, /* most terms or columns of a range: a task's sums, with 36 cells, take 2.4 MB, */
+    RANGE = 128, /* most terms or columns of a range, but for 16 channels of many pieces, which take fewer columns: a
+                    task's sums, with 36 cells, take 2.4 MB; */
     NARROW = 32, /* and fewest, where there are not enough tasks */
     REACH = FC_WIDEST + FC_TILE_OUTPUTS, /* pixels that a tile's windows cover, along an axis, and more */
     ROUNDOFF = 24                        /* of a float, in binary orders of magnitude */
@@ -61,10 +62,10 @@ static layout layout_of(const fc_backprop_filter *call) {
     l.gradients = l.tiles + g.pieces.count * g.block * size;
     l.sums = l.gradients + g.cells * l.gradients_plane * size;
     l.chunk = l.sums + g.pieces.count * g.cells * l.sums_plane * size;
-    l.patch = l.chunk + channels * panel_width(call) * size;
+    l.patch = l.chunk + fc_aligned(channels * panel_width(call) * size);
     l.outputs = l.patch + (part.direct ? 0 : fc_segment_pixels(&part, &g) * g.pitch * size);
-    l.taps = l.outputs + g.m_rows * g.m_columns * columns * size;
-    l.table = l.taps + g.pieces.rows * g.pieces.columns * columns * size;
+    l.taps = l.outputs + fc_aligned(g.m_rows * g.m_columns * columns * size);
+    l.table = l.taps + fc_aligned(g.pieces.rows * g.pieces.columns * columns * size);
     l.size = l.table + fc_aligned(part.winograd.block * (int64_t)sizeof(void *));
     return l;
 }
@@ -94,7 +95,6 @@ void fc_winograd_gradient_split(fc_backprop_filter *call, int threads) {
     fc_grid g = fc_grid_of(forward);
     const int64_t block = call->pixels.columns, slices = call->pixels.slices;
     call->blocks = fc_parts(g.tiles, block);
-    call->in_place = slices == 1 && forward->x.dtype == FC_F32;
     call->term_tasks = fc_parts(p->c * g.pieces.count, RANGE);
     call->term_tasks = fc_least(call->term_tasks, channel_units(call));
     const int64_t terms = most_channels(call) * g.pieces.count; /* many, where there are many pieces */
@@ -112,7 +112,7 @@ void fc_winograd_gradient_split(fc_backprop_filter *call, int threads) {
     call->channel_tasks = fc_least(call->channel_tasks, panels(call));
     call->tasks = slices * call->term_tasks * call->channel_tasks;
     forward->pixels = call->pixels.rows * block;
-    call->sums = call->in_place ? 0 : fc_parts(fc_terms(p) * p->f, FC_SUM_PART);
+    fc_split_slices(call);
     call->partial_bytes = shared_of(call).size;
     call->scratch_bytes = layout_of(call).size;
 }
@@ -182,7 +182,8 @@ static void multiply(const work *k, int64_t tiles, int is_first) {
             float *sums = (float *)(k->scratch + k->at.sums) + (piece * g->cells + cell) * k->at.sums_plane;
             for (int64_t c = 0; c < k->channels; c++) table[c] = inputs + c;
             for (int64_t f = 0; f < k->columns; f += width, gradients += tiles * width, sums += k->channels * width) {
-                tile.columns = (int)fc_least(width, k->columns - f);
+                const int64_t columns = fc_parts(fc_least(width, k->columns - f), gemm->lanes) * gemm->lanes;
+                tile.columns = (int)columns; /* whole vectors, else their other lanes might not be finite */
                 tile.filters = gradients;
                 fc_gemm_fn *const *kernels = tile.columns > gemm->lanes ? gemm->tile2 : gemm->tile1;
                 for (int64_t group = 0, c = 0; group < groups; group += tile.count) {

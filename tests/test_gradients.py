@@ -45,6 +45,15 @@ LAYERS = [
     "n1h30w1100c13_k2x1f2_s1x1_d1x1_p0,1,0,0_g1",
     "n2h70w33c3_k7x3f6_s1x1_d1x1_p3,3,1,1_g1",
 ]
+# Where output gradients are read as they lie: with several blocks in a row of pixels, in groups, with one block.
+STRIDED_LAYERS = [
+    "n1h10w50c3_k3x3f48_s1x1_d1x1_p0,0,0,0_g1",
+    "n2h9w300c20_k1x1f40_s1x1_d1x1_p0,0,0,0_g1",
+    "n2h12w13c12_k3x3f48_s1x1_d1x1_p1,1,1,1_g3",
+    "n1h20w300c2_k3x3f5_s1x1_d1x1_p1,1,1,1_g1",
+    "n2h64w58c50_k3x3f33_s1x1_d1x1_p1,1,1,1_g1",
+    "n2h30w31c64_k1x1f3_s1x1_d1x1_p0,0,0,0_g1",
+]
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
@@ -181,6 +190,25 @@ def test_bad_numbers_stay_with_the_taps_that_meet_them(isa, token):
     touched[:, -1, 1] = True
     assert np.isnan(dw[touched]).all()
     assert bits(dw[~touched]) == bits(clean[~touched])
+
+
+@pytest.mark.parametrize("token", STRIDED_LAYERS)
+def test_filter_gradients_have_the_same_bits_with_gaps_between_pixels_and_rows(isa, token):
+    case = inputs(ConvProblem.parse(token))
+    dy = output_gradient(case)
+    expected = bits(gradient("backprop_filter", case, dy))
+    for field, array in (("dy", dy), ("x", case.input)):
+        n, h, w, c = array.shape
+        wide = np.full((n + 1, h + 2, w + 3, c + 16), np.nan, np.float32)
+        alike = [wide[:n, :h, :w, :c], wide[:n, h + 1 : 1 : -1, :w, :c], wide[:n, :h, w + 2 : 2 : -1, :c]]
+        for other in alike:
+            wide[...] = np.nan
+            other[...] = array
+            x = other if field == "x" else case.input
+            assert bits(gradient("backprop_filter", case._replace(input=x), other if field == "dy" else dy)) == expected
+    rows = np.broadcast_to(dy[:, :1], dy.shape)
+    expected = bits(gradient("backprop_filter", case, np.ascontiguousarray(rows)))
+    assert bits(gradient("backprop_filter", case, rows)) == expected
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS)
