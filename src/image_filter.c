@@ -112,8 +112,10 @@ static void finish_rows(const work *k) {
                            y->stride_c);
             continue;
         }
-        fc_copy_matrix(call->kernels, (int)size, row, 1, k->pitch, region->columns, p->f, k->room, p->f, 1);
-        fc_store_pixels(call->kernels, y->dtype, k->room, region->columns, p->f, to, y->stride_w, y->stride_c);
+        const int apart = p->f > 1; /* channels, which a pixel holds side by side */
+        if (apart) fc_copy_matrix(call->kernels, (int)size, row, 1, k->pitch, region->columns, p->f, k->room, p->f, 1);
+        fc_store_pixels(call->kernels, y->dtype, apart ? k->room : row, region->columns, p->f, to, y->stride_w,
+                        y->stride_c);
     }
 }
 
