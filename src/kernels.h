@@ -126,6 +126,10 @@ typedef int fc_winograd_output_fn(const void *m, int64_t plane, int columns, voi
 /* The largest of some magnitudes, in bits, of all cells' first channels; that of a NaN is above infinity's. */
 typedef uint32_t fc_peak_fn(const void *const *cells, int64_t count, int64_t channels);
 
+/* For each of some channels, the exponent of the largest magnitude in these cells. */
+typedef void fc_exponents_fn(const void *const *cells, int64_t count, int64_t first, int64_t channels,
+                             uint8_t *exponents);
+
 typedef struct fc_winograd_kernels {
     int rows[2];                           /* [halves of a block - 1]: most tiles of a group */
     fc_products_fn *const *products[2][2]; /* [halves - 1][vectors of a panel's columns - 1][tiles of a group - 1] */
@@ -137,6 +141,7 @@ typedef struct fc_winograd_kernels {
     fc_winograd_input_fn *gradient[16];
     fc_winograd_output_fn *taps[16];
     fc_peak_fn *peak;
+    fc_exponents_fn *exponents;
 } fc_winograd_kernels;
 
 /* Rows of outputs of a filter for images of few channels (kernels/image_filter.inc); steps count elements. */

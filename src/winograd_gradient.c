@@ -6,14 +6,16 @@
  * slice: some blocks of them at a time are transformed, and multiplied while they are in the caches.
  *
  * Every tap's sum rounds with products of other taps in the same tiles. Where some of these are far larger than all of
- * its own, as with an outlier in a corner that the tap never meets, that would spoil it: the peaks of all pixels tell.
- */
+ * its own, as with an outlier in a corner that the tap never meets, that would spoil it. The largest values of tiles
+ * tell, of each input channel beside those of all output gradients, and of each of these beside those of all inputs. */
 #include "winograd_gradient.h"
 #include "float_mode.h"
 #include "pack.h"
 #include "sizes.h"
 #include "winograd_tiles.h"
 #include <string.h>
+
+enum { INPUT, OUTPUT }; /* the factors: input and output gradient */
 
 static int larger(int a, int b) { return a > b ? a : b; }
 
@@ -23,7 +25,9 @@ enum {
                     task's sums, with 36 cells, take 2.4 MB; */
     NARROW = 32, /* and fewest, where there are not enough tasks */
     REACH = FC_WIDEST + FC_TILE_OUTPUTS, /* pixels that a tile's windows cover, along an axis, and more */
-    ROUNDOFF = 24                        /* of a float, in binary orders of magnitude */
+    ROUNDOFF = 24,                       /* of a float, in binary orders of magnitude */
+    UNKNOWN = 0xff,                      /* an exponent that was not looked at yet */
+    CHANNELS = 64                        /* that are weighed together */
 };
 
 static int64_t panel_width(const fc_backprop_filter *call) { return 2 * call->forward.kernels->f32.lanes; }
@@ -70,20 +74,23 @@ static layout layout_of(const fc_backprop_filter *call) {
     return l;
 }
 
-/* Where things are in what all threads share, in bytes: the slices' sums, for each task whether its are finite, and the
- * exponents of tiles' largest values, of each range of channels or columns; then room for tiles' weights. */
+/* Where things are in what all threads share, in bytes: the slices' sums; for each task whether its are finite; and of
+ * both factors exponents of largest values, of the channels of each tile, of each tile and of each pixel. */
 typedef struct shared {
-    int64_t finite, inputs, outputs, weights, size;
+    int64_t finite, channels[2], tiles[2], pixels[2], size;
 } shared;
 
 static shared shared_of(const fc_backprop_filter *call) {
     const fc_problem *p = &call->forward.problem;
     const int64_t tiles = fc_grid_of(&call->forward).tiles, sums = call->sums ? fc_terms(p) * p->f : 0;
     shared s = {.finite = fc_aligned(call->pixels.slices * sums * (int64_t)sizeof(float))};
-    s.inputs = s.finite + call->tasks;
-    s.outputs = s.inputs + call->term_tasks * tiles;
-    s.weights = fc_aligned(s.outputs + call->channel_tasks * tiles);
-    s.size = fc_aligned(s.weights + tiles * (int64_t)sizeof(uint16_t));
+    s.channels[INPUT] = s.finite + call->tasks;
+    s.channels[OUTPUT] = s.channels[INPUT] + tiles * p->c;
+    s.tiles[INPUT] = s.channels[OUTPUT] + tiles * p->f;
+    s.tiles[OUTPUT] = s.tiles[INPUT] + tiles;
+    s.pixels[INPUT] = s.tiles[OUTPUT] + tiles;
+    s.pixels[OUTPUT] = s.pixels[INPUT] + p->n * p->h * p->w;
+    s.size = fc_aligned(s.pixels[OUTPUT] + p->n * p->oh * p->ow);
     return s;
 }
 
@@ -151,8 +158,11 @@ static void spread_gradients(const work *k, int64_t first, int64_t end, uint8_t 
                 cells[i * g->m_columns + j] = i < at.rows && j < at.columns ? pixel : k->scratch;
             }
         }
-        if (exponents)
-            exponents[tile - first] = fc_exponent(forward->kernels, cells, g->m_rows * g->m_columns, k->columns);
+        if (exponents) {
+            memset(exponents, 0, (size_t)k->columns);
+            fc_raise_exponents(forward->kernels, cells, g->m_rows * g->m_columns, k->columns, exponents);
+            exponents += forward->problem.f;
+        }
         forward->kernels->winograd.gradient[g->rung](cells, k->columns, width, to, (end - first) * width,
                                                      k->at.gradients_plane);
     }
@@ -250,9 +260,12 @@ void fc_winograd_gradient_task(const fc_backprop_filter *call, int64_t task, voi
     k.g = fc_grid_of(&k.part);
     memset(scratch, 0, (size_t)k.at.tiles);
     const shared s = shared_of(call);
-    uint8_t *const inputs = channel_task ? NULL : (uint8_t *)partial + s.inputs + term_task * k.g.tiles;
-    uint8_t *const outputs = term_task ? NULL : (uint8_t *)partial + s.outputs + channel_task * k.g.tiles;
-    fc_spread spread = {.zeros = scratch, .patch = k.scratch + k.at.patch, .tiles = (float *)(k.scratch + k.at.tiles)};
+    uint8_t *const inputs = channel_task ? NULL : (uint8_t *)partial + s.channels[INPUT] + k.channel;
+    uint8_t *const outputs = term_task ? NULL : (uint8_t *)partial + s.channels[OUTPUT] + k.column;
+    fc_spread spread = {.zeros = scratch,
+                        .patch = k.scratch + k.at.patch,
+                        .tiles = (float *)(k.scratch + k.at.tiles),
+                        .exponents_pitch = p->c};
 
     const int64_t start = fc_part_start(call->blocks, slices, slice);
     const int64_t blocks = fc_part_start(call->blocks, slices, slice + 1) - start;
@@ -260,9 +273,9 @@ void fc_winograd_gradient_task(const fc_backprop_filter *call, int64_t task, voi
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const int64_t first = (start + fc_part_start(blocks, chunks, chunk)) * block;
         const int64_t end = fc_least((start + fc_part_start(blocks, chunks, chunk + 1)) * block, k.g.tiles);
-        spread.exponents = inputs ? inputs + first : NULL;
+        spread.exponents = inputs ? inputs + first * p->c : NULL;
         fc_spread_tiles(&k.part, &k.g, first, end, &spread);
-        spread_gradients(&k, first, end, outputs ? outputs + first : NULL);
+        spread_gradients(&k, first, end, outputs ? outputs + first * p->f : NULL);
         multiply(&k, end - first, chunk == 0);
     }
     float *const sums = call->in_place ? call->w : (float *)partial + slice * fc_terms(p) * p->f;
@@ -270,82 +283,140 @@ void fc_winograd_gradient_task(const fc_backprop_filter *call, int64_t task, voi
     fc_float_mode_leave(callers);
 }
 
-/* The exponent of the largest value of a pixel; 0 outside the image. */
-static int exponent_of_pixel(const fc_kernels *kernels, const fc_tensor *of, int64_t image, int64_t y, int64_t x,
-                             int64_t h, int64_t w, int64_t channels) {
+/* One of the factors, input or output gradient, with exponents of its largest values. */
+typedef struct factor {
+    const fc_tensor *of;
+    int64_t h, w, channels;
+    const uint8_t *of_channels; /* [tile][channel] */
+    uint8_t *of_tiles, *of_pixels;
+} factor;
+
+/* What evenness is told from. */
+typedef struct scales {
+    const fc_backprop_filter *call;
+    fc_grid g;
+    factor factors[2];
+} scales;
+
+/* The exponent of a pixel's largest value, of some channels; 0 outside the image. */
+static int exponent_of(const scales *k, const factor *f, int64_t image, int64_t y, int64_t x, int64_t first,
+                       int64_t channels) {
     float values[FC_LINE * FC_LINE];
-    const int64_t most = sizeof(values) / sizeof(values[0]);
-    if (y < 0 || y >= h || x < 0 || x >= w) return 0;
+    const int64_t most = sizeof(values) / sizeof(values[0]), pixel = (image * f->h + y) * f->w + x;
+    if (y < 0 || y >= f->h || x < 0 || x >= f->w) return 0;
+    if (channels == f->channels && f->of_pixels[pixel] != UNKNOWN) return f->of_pixels[pixel];
     int exponent = 0;
-    for (int64_t c = 0, count; c < channels; c += count) {
-        const int64_t at = image * of->stride_n + y * of->stride_h + x * of->stride_w + c * of->stride_c;
+    for (int64_t c = first, count; c < first + channels; c += count) {
+        const int64_t at = image * f->of->stride_n + y * f->of->stride_h + x * f->of->stride_w + c * f->of->stride_c;
         const void *cell = values;
-        count = fc_least(most, channels - c);
-        fc_stage_pixels(kernels, of->dtype, (const char *)of->data + at * fc_dtype_size(of->dtype), of->stride_w,
-                        of->stride_c, 1, count, values, count);
-        exponent = larger(exponent, fc_exponent(kernels, &cell, 1, count));
+        uint8_t found[FC_LINE * FC_LINE] = {0};
+        count = fc_least(most, first + channels - c);
+        fc_stage_pixels(k->call->forward.kernels, f->of->dtype,
+                        (const char *)f->of->data + at * fc_dtype_size(f->of->dtype), f->of->stride_w, f->of->stride_c,
+                        1, count, values, count);
+        fc_raise_exponents(k->call->forward.kernels, &cell, 1, count, found);
+        for (int64_t i = 0; i < count; i++) exponent = larger(exponent, found[i]);
     }
+    if (channels == f->channels) f->of_pixels[pixel] = (uint8_t)exponent;
     return exponent;
 }
 
-/* Raises the taps' weights to those of their products in one tile: the sums of the factors' exponents. */
-static void weigh_taps(const fc_backprop_filter *call, const fc_grid *g, int64_t tile, uint16_t *taps) {
-    const fc_forward *forward = &call->forward;
-    const fc_problem *p = &forward->problem;
-    const fc_place at = fc_place_of(forward, g, tile);
+/* Raises the taps' weights to those of their products in one tile, sums of exponents: of one channel of a factor, and
+ * the other's largest values. Tells the least of all taps' weights. */
+static int weigh_taps(const scales *k, int own, int64_t channel, int64_t tile, int *taps) {
+    const fc_problem *p = &k->call->forward.problem;
+    const fc_grid *g = &k->g;
+    const fc_place at = fc_place_of(&k->call->forward, g, tile);
     const int64_t top = at.y * p->stride_h - p->pad_top, left = at.x * p->stride_w - p->pad_left;
+    const factor *in = &k->factors[INPUT], *out = &k->factors[OUTPUT];
+    const int64_t first_in = own == INPUT ? channel : 0, ins = own == INPUT ? 1 : in->channels;
+    const int64_t first_out = own == OUTPUT ? channel : 0, outs = own == OUTPUT ? 1 : out->channels;
     int inputs[REACH][REACH];
     for (int64_t i = 0; i < g->reach_rows; i++)
         for (int64_t j = 0; j < g->reach_columns; j++)
-            inputs[i][j] =
-                exponent_of_pixel(forward->kernels, &forward->x, at.image, top + i, left + j, p->h, p->w, p->c);
+            inputs[i][j] = exponent_of(k, in, at.image, top + i, left + j, first_in, ins);
     for (int64_t y = 0; y < at.rows; y++)
         for (int64_t x = 0; x < at.columns; x++) {
-            const int output =
-                exponent_of_pixel(forward->kernels, &forward->y, at.image, at.y + y, at.x + x, p->oh, p->ow, p->f);
+            const int output = exponent_of(k, out, at.image, at.y + y, at.x + x, first_out, outs);
             for (int64_t i = 0; i < p->kh && output; i++)
                 for (int64_t j = 0; j < p->kw; j++) {
                     const int input = inputs[y * p->stride_h + i][x * p->stride_w + j];
-                    uint16_t *const tap = taps + i * p->kw + j;
-                    if (input) *tap = (uint16_t)larger(*tap, input + output);
+                    if (input) taps[i * p->kw + j] = larger(taps[i * p->kw + j], input + output);
                 }
         }
+    int least = taps[0];
+    for (int64_t tap = 1; tap < p->kh * p->kw; tap++) least = taps[tap] < least ? taps[tap] : least;
+    return least;
 }
 
-/* A tile's largest input or output gradient, of all ranges of channels. */
-static int exponent_of_tile(const uint8_t *exponents, int64_t ranges, int64_t tiles, int64_t tile) {
-    int most = 0;
-    for (int64_t range = 0; range < ranges; range++) most = larger(most, exponents[range * tiles + tile]);
-    return most;
-}
+/* The largest product that a tile may hold of one channel: a sum of exponents, or 0. */
+static int weight_of(int own, int other) { return own && other ? own + other : 0; }
 
-/* Whether each tap has products not much smaller than the largest that any tile may hold. Mostly the tiles that hold
- * the largest tell that. Values that are flushed may be no larger than what rounding loses, 2^-24 of a tap's largest.
- */
-static int is_even(const fc_backprop_filter *call, const void *partial) {
-    const fc_problem *p = &call->forward.problem;
-    const fc_grid g = fc_grid_of(&call->forward);
-    const shared s = shared_of(call);
-    const uint8_t *inputs = (const uint8_t *)partial + s.inputs, *outputs = (const uint8_t *)partial + s.outputs;
-    uint16_t *const weights = (uint16_t *)((char *)partial + s.weights), taps[FC_WIDEST * FC_WIDEST] = {0};
-    int most = 0, tiny = 0;
-    for (int64_t tile = 0; tile < g.tiles; tile++) {
-        const int input = exponent_of_tile(inputs, call->term_tasks, g.tiles, tile);
-        const int output = exponent_of_tile(outputs, call->channel_tasks, g.tiles, tile);
-        weights[tile] = (uint16_t)(input && output ? input + output : 0);
-        most = larger(most, weights[tile]);
-        if (input < FC_TINY || output < FC_TINY) tiny = larger(tiny, weights[tile]);
-    }
-    const int enough = larger(most - FC_UNEVEN_BY, tiny + ROUNDOFF);
-    for (int weight = most; weight > 0 && weight >= enough; weight--)
-        for (int64_t tile = 0; tile < g.tiles; tile++) {
-            if (weights[tile] != weight) continue;
-            weigh_taps(call, &g, tile, taps);
-            int least = UINT16_MAX;
-            for (int64_t tap = 0; tap < p->kh * p->kw; tap++) least = taps[tap] < least ? taps[tap] : least;
-            if (least >= enough) return 1;
+/* Of the tiles' products with one channel of a factor, the largest, the largest with values that might be flushed, and
+ * the first tile that holds the largest. */
+typedef struct weight {
+    int most, tiny;
+    int64_t tile;
+} weight;
+
+/* Whether each tap has products of this channel that are not much smaller than the largest that any tile may hold.
+ * Mostly the tile that holds it tells that. Values that are flushed may be no larger than what rounding loses, 2^-24 of
+ * a tap's largest. */
+static int channel_is_even(const scales *k, int own, int64_t channel, const weight *w) {
+    const factor *f = &k->factors[own], *other = &k->factors[1 - own];
+    int taps[FC_WIDEST * FC_WIDEST] = {0};
+    const int enough = larger(w->most - FC_UNEVEN_BY, w->tiny + ROUNDOFF);
+    if (w->most == 0 || weigh_taps(k, own, channel, w->tile, taps) >= enough) return 1;
+    for (int most = w->most; most > 0 && most >= enough; most--)
+        for (int64_t tile = 0; tile < k->g.tiles; tile++) {
+            const int found = weight_of(f->of_channels[tile * f->channels + channel], other->of_tiles[tile]);
+            if (found == most && weigh_taps(k, own, channel, tile, taps) >= enough) return 1;
         }
-    return most == 0;
+    return 0;
+}
+
+/* The same for every channel of a factor. */
+static int factor_is_even(const scales *k, int own) {
+    const factor *f = &k->factors[own], *other = &k->factors[1 - own];
+    for (int64_t first = 0; first < f->channels; first += CHANNELS) {
+        const int64_t channels = fc_least(CHANNELS, f->channels - first);
+        weight weights[CHANNELS] = {{0}};
+        for (int64_t tile = 0; tile < k->g.tiles; tile++)
+            for (int64_t c = 0; c < channels; c++) {
+                const int mine = f->of_channels[tile * f->channels + first + c], others = other->of_tiles[tile];
+                const int found = weight_of(mine, others);
+                if (found > weights[c].most) weights[c] = (weight){found, weights[c].tiny, tile};
+                if (mine < FC_TINY || others < FC_TINY) weights[c].tiny = larger(weights[c].tiny, found);
+            }
+        for (int64_t c = 0; c < channels; c++)
+            if (!channel_is_even(k, own, first + c, &weights[c])) return 0;
+    }
+    return 1;
+}
+
+static int is_even(const fc_backprop_filter *call, void *partial) {
+    const fc_problem *p = &call->forward.problem;
+    const shared s = shared_of(call);
+    scales k = {.call = call,
+                .g = fc_grid_of(&call->forward),
+                .factors = {{&call->forward.x, p->h, p->w, p->c, NULL, NULL, NULL},
+                            {&call->forward.y, p->oh, p->ow, p->f, NULL, NULL, NULL}}};
+    for (int i = 0; i < 2; i++) {
+        factor *const f = &k.factors[i];
+        f->of_channels = (uint8_t *)partial + s.channels[i];
+        f->of_tiles = (uint8_t *)partial + s.tiles[i];
+        f->of_pixels = (uint8_t *)partial + s.pixels[i];
+        memset(f->of_pixels, UNKNOWN, (size_t)(p->n * f->h * f->w));
+        for (int64_t tile = 0; tile < k.g.tiles; tile++) {
+            uint8_t most = 0;
+            for (int64_t c = 0; c < f->channels; c++) {
+                const uint8_t exponent = f->of_channels[tile * f->channels + c];
+                most = exponent > most ? exponent : most;
+            }
+            f->of_tiles[tile] = most;
+        }
+    }
+    return factor_is_even(&k, INPUT) && factor_is_even(&k, OUTPUT);
 }
 
 fc_verdict fc_winograd_gradient_verdict(const fc_backprop_filter *call, void *partial) {

@@ -3,11 +3,13 @@
 #include "pack.h"
 #include "sizes.h"
 #include "strip.h"
+#include <string.h>
 
 enum {
     CELLS = FC_PIECE + 2,  /* of a tile, along an axis, at most, */
     REACH = FC_WIDEST + 3, /* and pixels that its outputs' windows cover */
-    NOT_FINITE = 0xff      /* the exponent of infinities */
+    NOT_FINITE = 0xff,     /* the exponent of infinities */
+    TOGETHER = 256         /* channels whose exponents are looked at together */
 };
 
 fc_grid fc_grid_of(const fc_forward *call) {
@@ -89,25 +91,33 @@ static const void *pixel(const segment *s, int64_t y, int64_t x) {
     return inside ? (const void *)(s->origin + (uintptr_t)(y * s->row + x * s->column)) : s->zeros;
 }
 
-uint8_t fc_exponent(const fc_kernels *kernels, const void *const *cells, int64_t count, int64_t channels) {
-    const uint32_t peak = kernels->winograd.peak(cells, count, channels) >> 23;
-    if (peak < NOT_FINITE) return (uint8_t)peak;
-    uint32_t most = 0;
-    for (int64_t cell = 0; cell < count; cell++)
-        for (int64_t c = 0; c < channels; c++) {
-            const void *value = (const float *)cells[cell] + c;
-            const uint32_t one = kernels->winograd.peak(&value, 1, 1) >> 23;
-            if (one < NOT_FINITE) most = larger(most, one);
+void fc_raise_exponents(const fc_kernels *kernels, const void *const *cells, int64_t count, int64_t channels,
+                        uint8_t *exponents) {
+    uint8_t found[TOGETHER];
+    for (int64_t first = 0; first < channels; first += TOGETHER) {
+        const int64_t some = fc_least(TOGETHER, channels - first);
+        kernels->winograd.exponents(cells, count, first, some, found);
+        for (int64_t c = 0; c < some; c++) {
+            uint8_t *const most = &exponents[first + c];
+            if (found[c] < NOT_FINITE) {
+                *most = found[c] > *most ? found[c] : *most;
+                continue;
+            }
+            for (int64_t cell = 0; cell < count; cell++) {
+                uint8_t one;
+                kernels->winograd.exponents(&cells[cell], 1, first + c, 1, &one);
+                if (one < NOT_FINITE && one > *most) *most = one;
+            }
         }
-    return (uint8_t)most;
+    }
 }
 
-/* Transforms a tile, whose windows begin in column `first`, for every piece of the filter; `exponent`, if wanted, is of
- * the largest of its values. */
+/* Transforms a tile, whose windows begin in column `first`, for every piece of the filter; `exponents`, if wanted, are
+ * of its channels' largest values. */
 static void spread_tile(const fc_forward *call, const fc_grid *g, const segment *s, int64_t first, float *to,
-                        uint8_t *exponent) {
+                        uint8_t *exponents) {
     const void *cells[CELLS * CELLS];
-    uint32_t most = 0;
+    if (exponents) memset(exponents, 0, (size_t)call->problem.c);
     for (int64_t piece = 0; piece < g->pieces.count; piece++, to += g->blocks * g->block) {
         const int64_t top = piece / g->pieces.wide * g->pieces.rows, left = piece % g->pieces.wide * g->pieces.columns;
         for (int64_t i = 0; i < g->rows; i++)
@@ -116,9 +126,8 @@ static void spread_tile(const fc_forward *call, const fc_grid *g, const segment 
                 cells[i * g->columns + j] = covered ? pixel(s, top + i, first + left + j) : s->zeros;
             }
         call->kernels->winograd.input[g->rung](cells, call->problem.c, call->winograd.block, to, g->block, g->plane);
-        if (exponent) most = larger(most, fc_exponent(call->kernels, cells, g->cells, call->problem.c));
+        if (exponents) fc_raise_exponents(call->kernels, cells, g->cells, call->problem.c, exponents);
     }
-    if (exponent) *exponent = (uint8_t)most;
 }
 
 /* The segment of `count` tiles of one row, the first of them at `start`; staged if need be. */
@@ -168,7 +177,7 @@ void fc_spread_tiles(const fc_forward *call, const fc_grid *g, int64_t first, in
             const int64_t column = t * g->m_columns * p->stride_w, done = tile + t - first;
             const fc_place at = fc_place_of(call, g, tile + t);
             spread_tile(call, g, &s, column, to->tiles + done * call->winograd.block,
-                        to->exponents ? to->exponents + done : NULL);
+                        to->exponents ? to->exponents + done * to->exponents_pitch : NULL);
             if (to->peaks) to->uneven[done] = weighed && is_uneven(p, g, &at, to->peaks + column, wide);
         }
     }

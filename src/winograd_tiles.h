@@ -40,16 +40,18 @@ fc_place fc_place_of(const fc_forward *call, const fc_grid *g, int64_t tile);
 
 /* What transforming tiles takes and gives. */
 typedef struct fc_spread {
-    const char *zeros;  /* a pixel's */
-    char *patch;        /* room for a segment's pixels, unless the call's windows are read in place */
-    uint32_t *peaks;    /* and for a number for each; null: tiles are not weighed */
-    float *tiles;       /* [piece][block][cell][tile][channel of the block] */
-    char *uneven;       /* [tile]: whether its outputs need direct sums; where tiles are weighed */
-    uint8_t *exponents; /* [tile]: of its largest value; null: not wanted */
+    const char *zeros;       /* a pixel's */
+    char *patch;             /* room for a segment's pixels, unless the call's windows are read in place */
+    uint32_t *peaks;         /* and for a number for each; null: tiles are not weighed */
+    float *tiles;            /* [piece][block][cell][tile][channel of the block] */
+    char *uneven;            /* [tile]: whether its outputs need direct sums; where tiles are weighed */
+    uint8_t *exponents;      /* [tile][channel]: of the largest values; null: not wanted */
+    int64_t exponents_pitch; /* from tile to tile */
 } fc_spread;
 
-/* The exponent of the largest finite magnitude in some channels of some cells. */
-uint8_t fc_exponent(const fc_kernels *kernels, const void *const *cells, int64_t count, int64_t channels);
+/* Raises some channels' exponents to those of their largest finite magnitudes in some cells. */
+void fc_raise_exponents(const fc_kernels *kernels, const void *const *cells, int64_t count, int64_t channels,
+                        uint8_t *exponents);
 
 /* Pixels of a segment, the input of some tiles of one row, at most. */
 int64_t fc_segment_pixels(const fc_forward *call, const fc_grid *g);

@@ -169,6 +169,17 @@ static void test_peak(const fc_kernels *kernels) {
     ((float *)x.data)[between(0, cells * channels - 1)] = -NAN;
     if (kernels->winograd.peak(table, cells, channels) <= fc_bits_of_float(INFINITY))
         fail("peak of NaN", kernels->name, cells, channels);
+    const int64_t first = between(0, channels - 1);
+    uint8_t found[100];
+    kernels->winograd.exponents(table, cells, first, channels - first, found);
+    for (int64_t c = first; c < channels; c++) {
+        uint32_t want = 0;
+        for (int64_t i = 0; i < cells; i++) {
+            const uint32_t bits = fc_bits_of_float(at(&x, i * channels + c)) >> 23 & 0xff;
+            want = bits > want ? bits : want;
+        }
+        if (found[c - first] != want) fail("exponents", kernels->name, cells, c);
+    }
     release(x, "x guards", kernels->name);
 }
 
