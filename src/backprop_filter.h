@@ -43,7 +43,7 @@ typedef struct fc_backprop_filter {
     int in_place;           /* there is one slice, summed in w itself */
     int64_t packed_bytes, table_bytes, zeros_bytes;
     int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
-    int64_t partial_bytes; /* what all threads share: the slices' sums */
+    int64_t partial_bytes; /* what all threads share: the slices' sums; with Winograd's, what tells the verdict */
 } fc_backprop_filter;
 
 void fc_backprop_filter_split(fc_backprop_filter *call, int threads);

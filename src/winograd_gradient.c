@@ -15,7 +15,7 @@
 #include "winograd_tiles.h"
 #include <string.h>
 
-enum { INPUT, OUTPUT }; /* the factors: input and output gradient */
+enum { INPUT, OUTPUT, NEITHER }; /* the factors: input and output gradient */
 
 static int larger(int a, int b) { return a > b ? a : b; }
 
@@ -296,6 +296,7 @@ typedef struct scales {
     const fc_backprop_filter *call;
     fc_grid g;
     factor factors[2];
+    int floor; /* of taps that have no products of a channel: what the least of them has of all channels */
 } scales;
 
 /* The exponent of a pixel's largest value, of some channels; 0 outside the image. */
@@ -321,9 +322,9 @@ static int exponent_of(const scales *k, const factor *f, int64_t image, int64_t 
     return exponent;
 }
 
-/* Raises the taps' weights to those of their products in one tile, sums of exponents: of one channel of a factor, and
- * the other's largest values. Tells the least of all taps' weights. */
-static int weigh_taps(const scales *k, int own, int64_t channel, int64_t tile, int *taps) {
+/* Raises the taps' weights to those of their products in one tile, sums of exponents: of one channel of a factor, if of
+ * either, and the other's largest values. */
+static void weigh_taps(const scales *k, int own, int64_t channel, int64_t tile, int *taps) {
     const fc_problem *p = &k->call->forward.problem;
     const fc_grid *g = &k->g;
     const fc_place at = fc_place_of(&k->call->forward, g, tile);
@@ -344,13 +345,25 @@ static int weigh_taps(const scales *k, int own, int64_t channel, int64_t tile, i
                     if (input) taps[i * p->kw + j] = larger(taps[i * p->kw + j], input + output);
                 }
         }
-    int least = taps[0];
-    for (int64_t tap = 1; tap < p->kh * p->kw; tap++) least = taps[tap] < least ? taps[tap] : least;
+}
+
+/* The least of all taps' weights, where those that have no products count as `none`. */
+static int least_of(const scales *k, const int *taps, int none) {
+    const int64_t count = k->call->forward.problem.kh * k->call->forward.problem.kw;
+    int least = UINT16_MAX;
+    for (int64_t tap = 0; tap < count; tap++) {
+        const int weight = taps[tap] ? taps[tap] : none;
+        least = weight < least ? weight : least;
+    }
     return least;
 }
 
 /* The largest product that a tile may hold of one channel: a sum of exponents, or 0. */
 static int weight_of(int own, int other) { return own && other ? own + other : 0; }
+
+static int weight_in(const factor *f, const factor *other, int64_t channel, int64_t tile) {
+    return weight_of(f->of_channels[tile * f->channels + channel], other->of_tiles[tile]);
+}
 
 /* Of the tiles' products with one channel of a factor, the largest, the largest with values that might be flushed, and
  * the first tile that holds the largest. */
@@ -359,20 +372,24 @@ typedef struct weight {
     int64_t tile;
 } weight;
 
-/* Whether each tap has products of this channel that are not much smaller than the largest that any tile may hold.
+/* Whether each tap has products of this channel that are not much smaller than the largest that any tile may hold. One
+ * that has none at all, as of a channel that is zero but at the image's border, may err as those of all channels do.
  * Mostly the tile that holds it tells that. Values that are flushed may be no larger than what rounding loses, 2^-24 of
  * a tap's largest. */
 static int channel_is_even(const scales *k, int own, int64_t channel, const weight *w) {
     const factor *f = &k->factors[own], *other = &k->factors[1 - own];
     int taps[FC_WIDEST * FC_WIDEST] = {0};
     const int enough = larger(w->most - FC_UNEVEN_BY, w->tiny + ROUNDOFF);
-    if (w->most == 0 || weigh_taps(k, own, channel, w->tile, taps) >= enough) return 1;
-    for (int most = w->most; most > 0 && most >= enough; most--)
-        for (int64_t tile = 0; tile < k->g.tiles; tile++) {
-            const int found = weight_of(f->of_channels[tile * f->channels + channel], other->of_tiles[tile]);
-            if (found == most && weigh_taps(k, own, channel, tile, taps) >= enough) return 1;
-        }
-    return 0;
+    if (w->most == 0) return 1;
+    weigh_taps(k, own, channel, w->tile, taps);
+    for (int most = w->most; most >= enough && most > 0 && least_of(k, taps, 0) < enough; most--)
+        for (int64_t tile = 0; tile < k->g.tiles; tile++)
+            if (weight_in(f, other, channel, tile) == most) weigh_taps(k, own, channel, tile, taps);
+    if (least_of(k, taps, 0) >= enough) return 1;
+    /* The other tiles raise no tap enough, but tell which have no products at all. */
+    for (int64_t tile = 0; tile < k->g.tiles && least_of(k, taps, enough) >= enough; tile++)
+        if (weight_in(f, other, channel, tile)) weigh_taps(k, own, channel, tile, taps);
+    return least_of(k, taps, k->floor) >= enough;
 }
 
 /* The same for every channel of a factor. */
@@ -416,6 +433,14 @@ static int is_even(const fc_backprop_filter *call, void *partial) {
             f->of_tiles[tile] = most;
         }
     }
+    int most = 0, taps[FC_WIDEST * FC_WIDEST] = {0};
+    int64_t largest = 0;
+    for (int64_t tile = 0; tile < k.g.tiles; tile++) {
+        const int found = weight_of(k.factors[INPUT].of_tiles[tile], k.factors[OUTPUT].of_tiles[tile]);
+        if (found > most) most = found, largest = tile;
+    }
+    weigh_taps(&k, NEITHER, 0, largest, taps);
+    k.floor = least_of(&k, taps, 0);
     return factor_is_even(&k, INPUT) && factor_is_even(&k, OUTPUT);
 }
 

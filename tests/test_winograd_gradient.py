@@ -242,6 +242,19 @@ def test_values_that_differences_would_lose_are_summed_directly(isa):
         assert (filter_gradient(case._replace(input=x), large).tobytes() == direct.tobytes()) == alike
 
 
+@pytest.mark.parametrize("token", LAYERS)
+def test_channels_that_are_zero_but_at_the_border_are_no_outliers(isa, token):
+    """As padding makes some of trained networks: without them, all would be summed directly."""
+    case, dy = case_of(token)
+    x = case.input.copy()
+    x[:, 1:, :, 3] = 0
+    x[:, :, 1:, 4] = 0
+    found, direct = (filter_gradient(case._replace(input=x), dy, how) for how in ("default", "strict"))
+    others = np.arange(x.shape[3]) > 4
+    assert (found[:, :, others] != direct[:, :, others]).any()
+    assert relative_error(found[:, :, 3:5], direct[:, :, 3:5].astype(np.float64)) < 1e-5
+
+
 def test_gradients_of_zeros_are_zero():
     case, dy = case_of(next(iter(LAYERS)))
     assert not filter_gradient(case, 0 * dy).any()
@@ -270,6 +283,6 @@ def test_scratch_is_bounded():
 
 
 def exponents(case: Case, dy: np.ndarray) -> int:
-    """A byte for each channel of each tile, of four pixels or more, and one for each pixel; half as much again for
+    """A byte for each channel of each tile, here of four pixels or more, and one for each pixel; half as much again for
     tiles at the edges."""
     return 3 * (case.input.size + dy.size) // 8 + case.input[..., 0].size + dy[..., 0].size
