@@ -86,6 +86,14 @@ cdef extern from "winograd_filters.h" nogil:
     cdef enum:
         FC_WIDEST
 
+cdef extern from "kernels.h" nogil:
+    cdef enum:
+        FC_IMAGE_LANES
+
+cdef extern from "winograd_gradient.h" nogil:
+    cdef enum:
+        FC_RANGE
+
 cdef extern from "pack.h" nogil:
     int fc_dtype_size(fc_dtype dtype)
 

@@ -58,6 +58,8 @@ def gate(dy: np.ndarray, x: np.ndarray, limit: float, dx: np.ndarray, threads: i
 
 ACTIVATIONS: dict[str, int]
 WINOGRAD_TAPS: int
+WINOGRAD_RANGE: int
+IMAGE_LANES: int
 
 class Launch:
     result_shape: tuple[int, ...]

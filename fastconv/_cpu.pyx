@@ -349,6 +349,8 @@ ACTIVATIONS = {
     "tanh": FC_TANH,
 }
 WINOGRAD_TAPS = FC_WIDEST  # along an axis, at most
+WINOGRAD_RANGE = FC_RANGE  # terms or columns that share transformed tiles in gradients of filters
+IMAGE_LANES = FC_IMAGE_LANES  # that sums over pixels are dealt out to
 DTYPES = {"float32": FC_F32, "float64": FC_F64, "int32": FC_I32, "float16": FC_F16, "bfloat16": FC_BF16}
 
 

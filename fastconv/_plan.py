@@ -17,7 +17,7 @@ from fastconv._options import Options, current
 from fastconv._parts import Part, each_group, phases, rectangles
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
 from fastconv._refusals import outer_product_cost
-from fastconv._summation import PixelSum, Summation, image_sum, pixel_sum, summation, tile_sum
+from fastconv._summation import PixelSum, Summation, image_sum, pixel_sum, summation, tile_images, tile_sum
 from fastconv._threads import most_threads, threads_up_to
 from fastconv._winograd import Rung, gradient_rung, rung
 
@@ -115,10 +115,32 @@ def _bind_filter(
 
 
 def _bind_winograd_filter(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
-    """By tiles; what these do not serve is replaced by direct sums."""
+    """By tiles, of some images at a time."""
     found = gradient_rung(problem, dtype, options.precision)
     assert isinstance(found, Rung)
-    sums = summation(problem), tile_sum(problem, found.rows * found.columns)
+    images = tile_images(problem, found.rows, found.columns)
+    runs = {
+        count: _bind_tiles(problem._replace(n=count), found, dtype, channels_first, options)
+        for count in (images, problem.n % images)
+        if count
+    }
+
+    def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
+        sums = dw
+        for first in range(0, len(x), images):
+            some = slice(first, first + images)
+            runs[len(x[some])](x[some], dy[some], sums, threads, extras)
+            if first > 0:
+                dw += sums
+            elif images < len(x):
+                sums = np.empty_like(dw)
+
+    return runs[images] if images == problem.n else run
+
+
+def _bind_tiles(problem: ConvProblem, found: Rung, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
+    """What tiles do not serve is replaced by direct sums."""
+    sums = summation(problem), tile_sum(problem, found.rows, found.columns)
     tiles = _cpu.BackpropFilter(problem, *sums, "winograd", found, dtype.name, channels_first)
     direct = _bind_filter("channels")(problem, dtype, channels_first, options)
 

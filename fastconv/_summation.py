@@ -32,13 +32,14 @@ SLICE_WORK = 1 << 20
 MOST_SLICES = 32
 SLICE_ELEMENTS = 1 << 18
 
-# Of images of few channels: pixels of a block, the lanes that they are dealt out to, and multiply-adds of a slice.
-IMAGE_PIXELS, IMAGE_LANES, IMAGE_WORK = 1024, 16, 1 << 19
+# Of images of few channels, whose pixels are dealt out to lanes: pixels of a block, and multiply-adds of a slice.
+IMAGE_PIXELS, IMAGE_WORK = 1024, 1 << 19
 
 # Of Winograd's tiles, whose products are added up in the same way. So many blocks at a time are summed apart, for where
 # there are many, most of the error would come from adding them up. Blocks of 16 err 10 % less and cost a tenth of the
 # speed.
 TILES, TILE_BLOCKS = 32, 4
+MOST_EXPONENTS = 1 << 23  # bytes that tell how even the tiles of all images are that are summed together
 
 
 class Summation(NamedTuple):
@@ -93,28 +94,38 @@ def pixel_sum(problem: ConvProblem) -> PixelSum:
     pixels = problem.n * problem.oh * problem.ow
     longest = next(size for most, size in BLOCK_PIXELS if most is None or pixels < most)
     longest = min(longest, max(SHORTEST_BLOCK, pixels // 3))
-    columns = _pieces(problem.ow, longest)
-    rows = _pieces(problem.oh, max(1, longest // columns))
-    blocks = problem.n * -(-problem.oh // rows) * -(-problem.ow // columns)
-    return PixelSum(rows, columns, _slices(problem, blocks))
+    return _blocks_of(problem, longest, SLICE_WORK)
 
 
 def image_sum(problem: ConvProblem) -> PixelSum:
-    """The same where pixels are dealt out to 16 lanes, whose sums are as short as those of other blocks."""
-    p = problem
-    columns = _pieces(p.ow, IMAGE_PIXELS)
-    rows = _pieces(p.oh, max(1, IMAGE_PIXELS // columns))
-    blocks = p.n * -(-p.oh // rows) * -(-p.ow // columns)
-    return PixelSum(rows, columns, max(1, min(blocks, p.multiply_adds // IMAGE_WORK, MOST_SLICES)))
+    """The same where pixels are dealt out to lanes, whose sums are as short as those of other blocks."""
+    return _blocks_of(problem, IMAGE_PIXELS, IMAGE_WORK)
 
 
-def tile_sum(problem: ConvProblem, outputs: int) -> PixelSum:
+def tile_sum(problem: ConvProblem, rows: int, columns: int) -> PixelSum:
     """The same for Winograd's tiles, of so many outputs: blocks of tiles of all images, a few of them added first."""
-    blocks = -(-problem.n * problem.oh * problem.ow // (outputs * TILES))
-    slices = _slices(problem, blocks)
-    return PixelSum(TILE_BLOCKS, TILES, 1 << (slices.bit_length() - 1))
+    blocks = -(-problem.n * _tiles(problem, rows, columns) // TILES)
+    return PixelSum(TILE_BLOCKS, TILES, 1 << (_slices(problem, blocks, SLICE_WORK).bit_length() - 1))
 
 
-def _slices(problem: ConvProblem, blocks: int) -> int:
+def tile_images(problem: ConvProblem, rows: int, columns: int) -> int:
+    """How many images' tiles are summed together; the sums of more are added to the result one after the other."""
+    p = problem
+    image = _tiles(p, rows, columns) * (p.c + p.f + 2) + p.h * p.w + p.oh * p.ow
+    return min(p.n, MOST_EXPONENTS // image)
+
+
+def _tiles(problem: ConvProblem, rows: int, columns: int) -> int:
+    """Of an image."""
+    return -(-problem.oh // rows) * -(-problem.ow // columns)
+
+
+def _blocks_of(problem: ConvProblem, longest: int, work: int) -> PixelSum:
+    columns = _pieces(problem.ow, longest)
+    rows = _pieces(problem.oh, max(1, longest // columns))
+    return PixelSum(rows, columns, _slices(problem, problem.n * _tiles(problem, rows, columns), work))
+
+
+def _slices(problem: ConvProblem, blocks: int, work: int) -> int:
     elements = problem.kh * problem.kw * problem.c // problem.groups * problem.f
-    return max(1, min(blocks, problem.multiply_adds // SLICE_WORK, MOST_SLICES, SLICE_ELEMENTS // elements))
+    return max(1, min(blocks, problem.multiply_adds // work, MOST_SLICES, SLICE_ELEMENTS // elements))

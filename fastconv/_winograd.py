@@ -3,6 +3,7 @@ ones that cost least."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy as np
 from fastconv import _cpu
 from fastconv._parts import cost_of_rectangles
 from fastconv._problem import ConvProblem
+from fastconv._summation import tile_images
 
 
 class Rung(NamedTuple):
@@ -56,9 +58,9 @@ FEWEST_CHANNELS = 14  # fewer fill vectors badly
 MOST_CHANNELS = 1 << 12  # of all pieces together, in whole blocks: a few tiles of more take 16 MB
 PIECE = 3  # taps of a piece along an axis; 4 with 3 outputs
 
-# Of the gradient: what transforms of tiles cost there, how many terms or columns share them, and what the way back from
-# the cells costs for each cell, term and column.
-GRADIENT_TILE_COST, RANGE, BACK_COST = 8, 128, 6
+# Of the gradient: what transforms of tiles cost there, for all terms or columns that share them, and what the way back
+# from the cells costs for each cell, term and column.
+GRADIENT_TILE_COST, BACK_COST = 8, 6
 
 
 def _pieces(total: int, size: int) -> int:
@@ -140,6 +142,23 @@ def _never(problem: ConvProblem, dtype: np.dtype, precision: str) -> str | None:
     return None
 
 
+def _cheapest(
+    problem: ConvProblem,
+    what: str,
+    count: float,
+    fewest: dict[tuple[int, int], int],
+    cost: Callable[[ConvProblem, int, int], float],
+    gain: float,
+    direct: float,
+) -> tuple[int, int] | str:
+    """Of the tiles that so many terms or pixels allow, the ones that cost least, if direct sums cost more by `gain`."""
+    allowed = [shape for shape in _shapes(problem) if count >= fewest[shape]]
+    if not allowed:
+        return f"there are too few {what} to err no more than direct sums"
+    best = min(allowed, key=lambda shape: cost(problem, *shape))
+    return best if gain * cost(problem, *best) <= direct else "the transforms would cost more than they save"
+
+
 def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
     """The tiles to use, or the reason why there are none.
 
@@ -154,14 +173,12 @@ def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
     if _pieces(p.c, block) * block * _pieces(p.kh, PIECE) * _pieces(p.kw, PIECE) > MOST_CHANNELS:
         return "there are too many channels for the caches"
     rough = _is_rough(dtype, precision)
-    fewest = FEWEST_TERMS_FAST if rough else FEWEST_TERMS
     terms = _terms(p)
-    allowed = [shape for shape in _shapes(p) if terms >= fewest[shape]]
-    if not allowed:
-        return "there are too few terms to err no more than direct sums"
-    best = min(allowed, key=lambda shape: _cost(p, *shape))
-    if (GAIN if (p.kh, p.kw) == (3, 3) else GAIN_OF_OTHERS) * _cost(p, *best) > _direct_cost(p):
-        return "the transforms would cost more than they save"
+    fewest = FEWEST_TERMS_FAST if rough else FEWEST_TERMS
+    gain = GAIN if (p.kh, p.kw) == (3, 3) else GAIN_OF_OTHERS
+    best = _cheapest(p, "terms", terms, fewest, _cost, gain, _direct_cost(p))
+    if isinstance(best, str):
+        return best
     more = terms / FEWEST_TERMS[best]
     if rough:
         more = max(more, ROUGH)
@@ -174,7 +191,8 @@ def _gradient_cost(problem: ConvProblem, rows: int, columns: int) -> float:
     tiles = p.n * _pieces(p.oh, rows) * _pieces(p.ow, columns)
     (high, pieces_high), (wide, pieces_wide) = _axis(rows, p.stride_h, p.kh), _axis(columns, p.stride_w, p.kw)
     depth = pieces_high * pieces_wide * p.c
-    transforms = GRADIENT_TILE_COST * (depth * _pieces(p.f, RANGE) + p.f * _pieces(depth, RANGE))
+    ranges = _pieces(depth, _cpu.WINOGRAD_RANGE), _pieces(p.f, _cpu.WINOGRAD_RANGE)
+    transforms = GRADIENT_TILE_COST * (depth * ranges[1] + p.f * ranges[0])
     return high * wide * (tiles * (depth * p.f + transforms) + BACK_COST * depth * p.f)
 
 
@@ -196,10 +214,9 @@ def gradient_rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung
         fewest = dict.fromkeys(STRIDED, FEWEST_PIXELS_STRIDED_FAST if rough else FEWEST_PIXELS_STRIDED)
     else:
         fewest = FEWEST_PIXELS_FAST if rough else FEWEST_PIXELS
-    allowed = [shape for shape in _shapes(p) if p.n * p.oh * p.ow >= fewest[shape]]
-    if not allowed:
-        return "there are too few pixels to err no more than direct sums"
-    best = min(allowed, key=lambda shape: _gradient_cost(p, *shape))
-    if GAIN * _gradient_cost(p, *best) > p.multiply_adds:
-        return "the transforms would cost more than they save"
-    return Rung(*best, BLOCKS[-1][1], BLOCKS[0][2])
+    best = _cheapest(p, "pixels", p.n * p.oh * p.ow, fewest, _gradient_cost, GAIN, p.multiply_adds)
+    if isinstance(best, str):
+        return best
+    if tile_images(p, *best) < (p.n if dtype.itemsize == 2 else 1):  # sums of halves are not rounded in between
+        return "what tells outliers in all tiles would take too much memory"
+    return Rung(*best, block=16, halves=1)  # of channels, which are not summed

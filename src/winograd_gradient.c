@@ -3,31 +3,17 @@
  *
  * That is the forward algorithm transposed, with its tiles, pieces and interpolation points. A task has a range of
  * input channels and one of output channels, whose sums at every cell it keeps, and goes through the tiles of one
- * slice: some blocks of them at a time are transformed, and multiplied while they are in the caches.
- *
- * Every tap's sum rounds with products of other taps in the same tiles. Where some of these are far larger than all of
- * its own, as with an outlier in a corner that the tap never meets, that would spoil it. The largest values of tiles
- * tell, of each input channel beside those of all output gradients, and of each of these beside those of all inputs. */
+ * slice: some blocks of them at a time are transformed, and multiplied while they are in the caches. */
 #include "winograd_gradient.h"
 #include "float_mode.h"
 #include "pack.h"
 #include "sizes.h"
-#include "winograd_tiles.h"
+#include "winograd_evenness.h"
 #include <string.h>
 
-enum { INPUT, OUTPUT, NEITHER }; /* the factors: input and output gradient */
-
-static int larger(int a, int b) { return a > b ? a : b; }
-
 enum {
-    UNIT = 16,   /* channels of which ranges consist, but for the last */
-    RANGE = 128, /* most terms or columns of a range, but for 16 channels of many pieces, which take fewer columns: a
-                    task's sums, with 36 cells, take 2.4 MB; */
-    NARROW = 32, /* and fewest, where there are not enough tasks */
-    REACH = FC_WIDEST + FC_TILE_OUTPUTS, /* pixels that a tile's windows cover, along an axis, and more */
-    ROUNDOFF = 24,                       /* of a float, in binary orders of magnitude */
-    UNKNOWN = 0xff,                      /* an exponent that was not looked at yet */
-    CHANNELS = 64                        /* that are weighed together */
+    UNIT = 16,  /* channels of which ranges consist, but for the last */
+    NARROW = 32 /* fewest channels or columns of a range, where there are not enough tasks */
 };
 
 static int64_t panel_width(const fc_backprop_filter *call) { return 2 * call->forward.kernels->f32.lanes; }
@@ -74,24 +60,14 @@ static layout layout_of(const fc_backprop_filter *call) {
     return l;
 }
 
-/* Where things are in what all threads share, in bytes: the slices' sums; for each task whether its are finite; and of
- * both factors exponents of largest values, of the channels of each tile, of each tile and of each pixel. */
-typedef struct shared {
-    int64_t finite, channels[2], tiles[2], pixels[2], size;
-} shared;
-
-static shared shared_of(const fc_backprop_filter *call) {
-    const fc_problem *p = &call->forward.problem;
-    const int64_t tiles = fc_grid_of(&call->forward).tiles, sums = call->sums ? fc_terms(p) * p->f : 0;
-    shared s = {.finite = fc_aligned(call->pixels.slices * sums * (int64_t)sizeof(float))};
-    s.channels[INPUT] = s.finite + call->tasks;
-    s.channels[OUTPUT] = s.channels[INPUT] + tiles * p->c;
-    s.tiles[INPUT] = s.channels[OUTPUT] + tiles * p->f;
-    s.tiles[OUTPUT] = s.tiles[INPUT] + tiles;
-    s.pixels[INPUT] = s.tiles[OUTPUT] + tiles;
-    s.pixels[OUTPUT] = s.pixels[INPUT] + p->n * p->h * p->w;
-    s.size = fc_aligned(s.pixels[OUTPUT] + p->n * p->oh * p->ow);
-    return s;
+/* Where it is in what all threads share whether a task's gradients are finite: after the slices' sums. What tells
+ * evenness follows. */
+static int64_t finite_at(const fc_backprop_filter *call) {
+    const int64_t sums = call->sums ? fc_terms(&call->forward.problem) * call->forward.problem.f : 0;
+    return fc_aligned(call->pixels.slices * sums * (int64_t)sizeof(float));
+}
+static fc_exponents exponents_of(const fc_backprop_filter *call, void *partial) {
+    return fc_place_exponents(&call->forward, (uint8_t *)partial + finite_at(call) + call->tasks);
 }
 
 void fc_winograd_gradient_split(fc_backprop_filter *call, int threads) {
@@ -102,10 +78,10 @@ void fc_winograd_gradient_split(fc_backprop_filter *call, int threads) {
     fc_grid g = fc_grid_of(forward);
     const int64_t block = call->pixels.columns, slices = call->pixels.slices;
     call->blocks = fc_parts(g.tiles, block);
-    call->term_tasks = fc_parts(p->c * g.pieces.count, RANGE);
+    call->term_tasks = fc_parts(p->c * g.pieces.count, FC_RANGE);
     call->term_tasks = fc_least(call->term_tasks, channel_units(call));
     const int64_t terms = most_channels(call) * g.pieces.count; /* many, where there are many pieces */
-    call->channel_tasks = fc_parts(p->f, terms > RANGE ? RANGE * RANGE / terms : RANGE);
+    call->channel_tasks = fc_parts(p->f, terms > FC_RANGE ? FC_RANGE * FC_RANGE / terms : FC_RANGE);
     while (threads > 1 && slices * call->term_tasks * call->channel_tasks < 2 * threads) {
         const int64_t channels = p->c / call->term_tasks, columns = p->f / call->channel_tasks;
         if (channels >= columns && channels >= 2 * NARROW)
@@ -120,7 +96,7 @@ void fc_winograd_gradient_split(fc_backprop_filter *call, int threads) {
     call->tasks = slices * call->term_tasks * call->channel_tasks;
     forward->pixels = call->pixels.rows * block;
     fc_split_slices(call);
-    call->partial_bytes = shared_of(call).size;
+    call->partial_bytes = fc_aligned(finite_at(call) + call->tasks + fc_exponents_size(forward));
     call->scratch_bytes = layout_of(call).size;
 }
 
@@ -209,9 +185,8 @@ static void multiply(const work *k, int64_t tiles, int is_first) {
         }
 }
 
-/* Transforms the sums of a panel, for a channel, to the gradients of the taps of a piece; tells whether these are
- * finite.
- */
+/* Transforms the sums of a panel, for a channel, to the gradients of a piece's taps; tells whether they are finite, and
+ * those of taps past the filter's end too, for which the others would be looked at in vain. */
 static int gather_taps(const work *k, const fc_piece *piece, const float *sums, int64_t columns, float *to) {
     const fc_problem *p = &k->call->forward.problem;
     const fc_grid *g = &k->g;
@@ -225,9 +200,10 @@ static int gather_taps(const work *k, const fc_piece *piece, const float *sums, 
         for (int64_t j = 0; j < piece->columns; j++)
             memcpy(to + i * row + j * column, taps + (i * g->pieces.columns + j) * columns,
                    (size_t)columns * sizeof(float));
-    return finite; /* those of taps past the filter's end too, which will be looked at once more */
+    return finite;
 }
 
+/* The same for all that the task has. */
 static int gather(const work *k, float *to) {
     const fc_problem *p = &k->call->forward.problem;
     const fc_grid *g = &k->g;
@@ -259,9 +235,9 @@ void fc_winograd_gradient_task(const fc_backprop_filter *call, int64_t task, voi
     k.part = with_channels(call, k.channel, k.channels);
     k.g = fc_grid_of(&k.part);
     memset(scratch, 0, (size_t)k.at.tiles);
-    const shared s = shared_of(call);
-    uint8_t *const inputs = channel_task ? NULL : (uint8_t *)partial + s.channels[INPUT] + k.channel;
-    uint8_t *const outputs = term_task ? NULL : (uint8_t *)partial + s.channels[OUTPUT] + k.column;
+    const fc_exponents exponents = exponents_of(call, partial);
+    uint8_t *const inputs = channel_task ? NULL : exponents.channels[FC_INPUT] + k.channel;
+    uint8_t *const outputs = term_task ? NULL : exponents.channels[FC_OUTPUT] + k.column;
     fc_spread spread = {.zeros = scratch,
                         .patch = k.scratch + k.at.patch,
                         .tiles = (float *)(k.scratch + k.at.tiles),
@@ -279,174 +255,14 @@ void fc_winograd_gradient_task(const fc_backprop_filter *call, int64_t task, voi
         multiply(&k, end - first, chunk == 0);
     }
     float *const sums = call->in_place ? call->w : (float *)partial + slice * fc_terms(p) * p->f;
-    ((char *)partial)[s.finite + task] = (char)gather(&k, sums);
+    ((char *)partial)[finite_at(call) + task] = (char)gather(&k, sums);
     fc_float_mode_leave(callers);
 }
 
-/* One of the factors, input or output gradient, with exponents of its largest values. */
-typedef struct factor {
-    const fc_tensor *of;
-    int64_t h, w, channels;
-    const uint8_t *of_channels; /* [tile][channel] */
-    uint8_t *of_tiles, *of_pixels;
-} factor;
-
-/* What evenness is told from. */
-typedef struct scales {
-    const fc_backprop_filter *call;
-    fc_grid g;
-    factor factors[2];
-    int floor; /* of taps that have no products of a channel: what the least of them has of all channels */
-} scales;
-
-/* The exponent of a pixel's largest value, of some channels; 0 outside the image. */
-static int exponent_of(const scales *k, const factor *f, int64_t image, int64_t y, int64_t x, int64_t first,
-                       int64_t channels) {
-    float values[FC_LINE * FC_LINE];
-    const int64_t most = sizeof(values) / sizeof(values[0]), pixel = (image * f->h + y) * f->w + x;
-    if (y < 0 || y >= f->h || x < 0 || x >= f->w) return 0;
-    if (channels == f->channels && f->of_pixels[pixel] != UNKNOWN) return f->of_pixels[pixel];
-    int exponent = 0;
-    for (int64_t c = first, count; c < first + channels; c += count) {
-        const int64_t at = image * f->of->stride_n + y * f->of->stride_h + x * f->of->stride_w + c * f->of->stride_c;
-        const void *cell = values;
-        uint8_t found[FC_LINE * FC_LINE] = {0};
-        count = fc_least(most, first + channels - c);
-        fc_stage_pixels(k->call->forward.kernels, f->of->dtype,
-                        (const char *)f->of->data + at * fc_dtype_size(f->of->dtype), f->of->stride_w, f->of->stride_c,
-                        1, count, values, count);
-        fc_raise_exponents(k->call->forward.kernels, &cell, 1, count, found);
-        for (int64_t i = 0; i < count; i++) exponent = larger(exponent, found[i]);
-    }
-    if (channels == f->channels) f->of_pixels[pixel] = (uint8_t)exponent;
-    return exponent;
-}
-
-/* Raises the taps' weights to those of their products in one tile, sums of exponents: of one channel of a factor, if of
- * either, and the other's largest values. */
-static void weigh_taps(const scales *k, int own, int64_t channel, int64_t tile, int *taps) {
-    const fc_problem *p = &k->call->forward.problem;
-    const fc_grid *g = &k->g;
-    const fc_place at = fc_place_of(&k->call->forward, g, tile);
-    const int64_t top = at.y * p->stride_h - p->pad_top, left = at.x * p->stride_w - p->pad_left;
-    const factor *in = &k->factors[INPUT], *out = &k->factors[OUTPUT];
-    const int64_t first_in = own == INPUT ? channel : 0, ins = own == INPUT ? 1 : in->channels;
-    const int64_t first_out = own == OUTPUT ? channel : 0, outs = own == OUTPUT ? 1 : out->channels;
-    int inputs[REACH][REACH];
-    for (int64_t i = 0; i < g->reach_rows; i++)
-        for (int64_t j = 0; j < g->reach_columns; j++)
-            inputs[i][j] = exponent_of(k, in, at.image, top + i, left + j, first_in, ins);
-    for (int64_t y = 0; y < at.rows; y++)
-        for (int64_t x = 0; x < at.columns; x++) {
-            const int output = exponent_of(k, out, at.image, at.y + y, at.x + x, first_out, outs);
-            for (int64_t i = 0; i < p->kh && output; i++)
-                for (int64_t j = 0; j < p->kw; j++) {
-                    const int input = inputs[y * p->stride_h + i][x * p->stride_w + j];
-                    if (input) taps[i * p->kw + j] = larger(taps[i * p->kw + j], input + output);
-                }
-        }
-}
-
-/* The least of all taps' weights, where those that have no products count as `none`. */
-static int least_of(const scales *k, const int *taps, int none) {
-    const int64_t count = k->call->forward.problem.kh * k->call->forward.problem.kw;
-    int least = UINT16_MAX;
-    for (int64_t tap = 0; tap < count; tap++) {
-        const int weight = taps[tap] ? taps[tap] : none;
-        least = weight < least ? weight : least;
-    }
-    return least;
-}
-
-/* The largest product that a tile may hold of one channel: a sum of exponents, or 0. */
-static int weight_of(int own, int other) { return own && other ? own + other : 0; }
-
-static int weight_in(const factor *f, const factor *other, int64_t channel, int64_t tile) {
-    return weight_of(f->of_channels[tile * f->channels + channel], other->of_tiles[tile]);
-}
-
-/* Of the tiles' products with one channel of a factor, the largest, the largest with values that might be flushed, and
- * the first tile that holds the largest. */
-typedef struct weight {
-    int most, tiny;
-    int64_t tile;
-} weight;
-
-/* Whether each tap has products of this channel that are not much smaller than the largest that any tile may hold. One
- * that has none at all, as of a channel that is zero but at the image's border, may err as those of all channels do.
- * Mostly the tile that holds it tells that. Values that are flushed may be no larger than what rounding loses, 2^-24 of
- * a tap's largest. */
-static int channel_is_even(const scales *k, int own, int64_t channel, const weight *w) {
-    const factor *f = &k->factors[own], *other = &k->factors[1 - own];
-    int taps[FC_WIDEST * FC_WIDEST] = {0};
-    const int enough = larger(w->most - FC_UNEVEN_BY, w->tiny + ROUNDOFF);
-    if (w->most == 0) return 1;
-    weigh_taps(k, own, channel, w->tile, taps);
-    for (int most = w->most; most >= enough && most > 0 && least_of(k, taps, 0) < enough; most--)
-        for (int64_t tile = 0; tile < k->g.tiles; tile++)
-            if (weight_in(f, other, channel, tile) == most) weigh_taps(k, own, channel, tile, taps);
-    if (least_of(k, taps, 0) >= enough) return 1;
-    /* The other tiles raise no tap enough, but tell which have no products at all. */
-    for (int64_t tile = 0; tile < k->g.tiles && least_of(k, taps, enough) >= enough; tile++)
-        if (weight_in(f, other, channel, tile)) weigh_taps(k, own, channel, tile, taps);
-    return least_of(k, taps, k->floor) >= enough;
-}
-
-/* The same for every channel of a factor. */
-static int factor_is_even(const scales *k, int own) {
-    const factor *f = &k->factors[own], *other = &k->factors[1 - own];
-    for (int64_t first = 0; first < f->channels; first += CHANNELS) {
-        const int64_t channels = fc_least(CHANNELS, f->channels - first);
-        weight weights[CHANNELS] = {{0}};
-        for (int64_t tile = 0; tile < k->g.tiles; tile++)
-            for (int64_t c = 0; c < channels; c++) {
-                const int mine = f->of_channels[tile * f->channels + first + c], others = other->of_tiles[tile];
-                const int found = weight_of(mine, others);
-                if (found > weights[c].most) weights[c] = (weight){found, weights[c].tiny, tile};
-                if (mine < FC_TINY || others < FC_TINY) weights[c].tiny = larger(weights[c].tiny, found);
-            }
-        for (int64_t c = 0; c < channels; c++)
-            if (!channel_is_even(k, own, first + c, &weights[c])) return 0;
-    }
-    return 1;
-}
-
-static int is_even(const fc_backprop_filter *call, void *partial) {
-    const fc_problem *p = &call->forward.problem;
-    const shared s = shared_of(call);
-    scales k = {.call = call,
-                .g = fc_grid_of(&call->forward),
-                .factors = {{&call->forward.x, p->h, p->w, p->c, NULL, NULL, NULL},
-                            {&call->forward.y, p->oh, p->ow, p->f, NULL, NULL, NULL}}};
-    for (int i = 0; i < 2; i++) {
-        factor *const f = &k.factors[i];
-        f->of_channels = (uint8_t *)partial + s.channels[i];
-        f->of_tiles = (uint8_t *)partial + s.tiles[i];
-        f->of_pixels = (uint8_t *)partial + s.pixels[i];
-        memset(f->of_pixels, UNKNOWN, (size_t)(p->n * f->h * f->w));
-        for (int64_t tile = 0; tile < k.g.tiles; tile++) {
-            uint8_t most = 0;
-            for (int64_t c = 0; c < f->channels; c++) {
-                const uint8_t exponent = f->of_channels[tile * f->channels + c];
-                most = exponent > most ? exponent : most;
-            }
-            f->of_tiles[tile] = most;
-        }
-    }
-    int most = 0, taps[FC_WIDEST * FC_WIDEST] = {0};
-    int64_t largest = 0;
-    for (int64_t tile = 0; tile < k.g.tiles; tile++) {
-        const int found = weight_of(k.factors[INPUT].of_tiles[tile], k.factors[OUTPUT].of_tiles[tile]);
-        if (found > most) most = found, largest = tile;
-    }
-    weigh_taps(&k, NEITHER, 0, largest, taps);
-    k.floor = least_of(&k, taps, 0);
-    return factor_is_even(&k, INPUT) && factor_is_even(&k, OUTPUT);
-}
-
 fc_verdict fc_winograd_gradient_verdict(const fc_backprop_filter *call, void *partial) {
-    if (!is_even(call, partial)) return FC_UNEVEN;
+    const fc_exponents exponents = exponents_of(call, partial);
+    if (!fc_is_even(&call->forward, &exponents)) return FC_UNEVEN;
     for (int64_t task = 0; task < call->tasks; task++)
-        if (!((const char *)partial)[shared_of(call).finite + task]) return FC_NOT_FINITE;
+        if (!((const char *)partial)[finite_at(call) + task]) return FC_NOT_FINITE;
     return FC_SOUND;
 }

@@ -6,10 +6,9 @@
 #include <string.h>
 
 enum {
-    CELLS = FC_PIECE + 2,  /* of a tile, along an axis, at most, */
-    REACH = FC_WIDEST + 3, /* and pixels that its outputs' windows cover */
-    NOT_FINITE = 0xff,     /* the exponent of infinities */
-    TOGETHER = 256         /* channels whose exponents are looked at together */
+    CELLS = FC_PIECE + 2, /* of a tile, along an axis, at most */
+    NOT_FINITE = 0xff,    /* the exponent of infinities */
+    TOGETHER = 256        /* channels whose exponents are looked at together */
 };
 
 fc_grid fc_grid_of(const fc_forward *call) {
@@ -59,7 +58,7 @@ static int is_uneven(const fc_problem *p, const fc_grid *g, const fc_place *at, 
     for (int64_t i = 0; i < g->reach_rows; i++)
         for (int64_t j = 0; j < g->reach_columns; j++) most = larger(most, peaks[i * row + j]);
     for (int64_t i = 0; i < at->rows; i++) {
-        uint32_t columns[REACH] = {0};
+        uint32_t columns[FC_REACH] = {0};
         for (int64_t k = 0; k < p->kh; k++)
             for (int64_t j = 0; j < g->reach_columns; j++) columns[j] = larger(columns[j], peaks[(i + k) * row + j]);
         for (int64_t j = 0; j < at->columns; j++) {

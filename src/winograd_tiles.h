@@ -7,10 +7,11 @@
 #include "winograd_filters.h"
 
 enum {
-    FC_TILE_OUTPUTS = 4, /* along an axis, at most */
-    FC_TINY = 27,        /* the exponent of 2^-100: differences of smaller values may be flushed to zero */
-    FC_UNEVEN_BY = 8     /* binary orders of magnitude between a tile's largest value and the largest that an output, or
-                           the gradient of a tap, meets: the error is then 2^-24 * 2^8 of the latter */
+    FC_TILE_OUTPUTS = 4,                        /* along an axis, at most, */
+    FC_REACH = FC_WIDEST + FC_TILE_OUTPUTS - 1, /* and pixels that their windows cover */
+    FC_TINY = 27,    /* the exponent of 2^-100: differences of smaller values may be flushed to zero */
+    FC_UNEVEN_BY = 8 /* binary orders of magnitude between a tile's largest value and the largest that an output, or
+                       the gradient of a tap, meets: the error is then 2^-24 * 2^8 of the latter */
 };
 
 /* Planes of cells begin an odd number of lines apart, so that the cells of a tile do not share a set of the first

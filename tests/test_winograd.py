@@ -45,17 +45,21 @@ def relative_error(y: np.ndarray, exact: np.ndarray) -> float:
     return float(np.sqrt(np.mean((y - exact) ** 2) / np.mean(exact**2)))
 
 
+def assert_chosen(direction: str, problem: ConvProblem, otherwise: str) -> None:
+    with options() as chosen:
+        assert choose(direction, problem, np.dtype(np.float32), chosen)[0].name == "winograd"
+    with options(precision="strict") as chosen:
+        entry, refusals = choose(direction, problem, np.dtype(np.float32), chosen)
+    assert entry.name == otherwise and ("winograd", "precision is 'strict'") in refusals
+
+
 def test_plans_take_winograd_where_it_pays_and_says_why_not():
     for token, shape in LAYERS.items():
         problem = ConvProblem.parse(token)
         found = rung(problem, np.dtype(np.float32), "default")
         assert isinstance(found, Rung) and (found.rows, found.columns) == shape
         assert rung(problem._replace(n=100), np.dtype(np.float32), "default") == found
-        with options() as chosen:
-            assert choose("forward", problem, np.dtype(np.float32), chosen)[0].name == "winograd"
-        with options(precision="strict") as chosen:
-            entry, refusals = choose("forward", problem, np.dtype(np.float32), chosen)
-        assert entry.name == "implicit_gemm" and ("winograd", "precision is 'strict'") in refusals
+        assert_chosen("forward", problem, "implicit_gemm")
         for other in ("float64", "int32"):
             assert isinstance(rung(problem, np.dtype(other), "fast"), str)
 

@@ -8,10 +8,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import ROUNDOFF, Case, gradient, inputs, output_gradient
 from test_invariants import bits, layouts_of
-from test_winograd import relative_error
+from test_winograd import assert_chosen, relative_error
 
-from fastconv import _cpu, _plan, _winograd, nn, options
-from fastconv._plan import choose
+from fastconv import _cpu, _plan, _summation, _winograd, nn, options
 from fastconv._problem import ConvProblem, conv_problem
 from fastconv._winograd import Rung, gradient_rung
 
@@ -48,11 +47,7 @@ def test_plans_take_tiles_where_they_pay_and_say_why_not():
         problem = ConvProblem.parse(token)
         found = gradient_rung(problem, np.dtype(np.float32), "default")
         assert isinstance(found, Rung) and found[:2] == shape, (token, found)
-        with options() as chosen:
-            assert choose("backprop_filter", problem, np.dtype(np.float32), chosen)[0].name == "winograd"
-        with options(precision="strict") as chosen:
-            entry, refusals = choose("backprop_filter", problem, np.dtype(np.float32), chosen)
-        assert entry.name == "outer_products" and ("winograd", "precision is 'strict'") in refusals
+        assert_chosen("backprop_filter", problem, "outer_products")
         for other in ("float64", "int32"):
             assert isinstance(gradient_rung(problem, np.dtype(other), "fast"), str)
     for token, reason in (
@@ -266,23 +261,50 @@ def test_gradients_of_zeros_are_zero():
     assert np.array_equal(dw[1, 1, :, 7], case.input[0, 0, 0])
 
 
+@pytest.mark.parametrize("images", [1, 4])
+def test_images_are_summed_in_groups_where_there_are_many(isa, monkeypatch, images):
+    """What tells how even tiles are takes memory; the bits depend on the problem alone."""
+    token = "n9h17w16c40_k3x3f41_s1x1_d1x1_p0,2,1,1_g1"
+    case, dy = case_of(token)
+    whole = filter_gradient(case, dy)
+    problem = ConvProblem.parse(token)
+    size = _summation.MOST_EXPONENTS // _summation.tile_images(problem._replace(n=1 << 40), 2, 2)
+    monkeypatch.setattr(_summation, "MOST_EXPONENTS", images * size + size // 2)
+    monkeypatch.setattr(_plan, "_plans", {})
+    assert _summation.tile_images(problem, 2, 2) == images
+    case.input[8] *= 2**12
+    with options(num_threads=1):
+        found = filter_gradient(case, dy)
+    exact = filter_gradient(case._replace(input=case.input.astype(np.float64)), dy.astype(np.float64))
+    assert relative_error(found, exact) < ERRORS[2, 2]
+    with options(num_threads=3):
+        assert filter_gradient(case, dy).tobytes() == found.tobytes()
+    case.input[8] /= 2**12
+    assert filter_gradient(case, dy).tobytes() != whole.tobytes()
+    bad = dy.copy()
+    bad[5, 4, 4, 7] = np.nan
+    found, direct = (filter_gradient(case, bad, how) for how in ("default", "strict"))
+    assert np.array_equal(np.isnan(found), np.isnan(direct)) and np.isnan(found).any()
+    assert isinstance(gradient_rung(problem, np.dtype(np.float16), "default"), str)
+    monkeypatch.setattr(_summation, "MOST_EXPONENTS", size // 2)
+    reason = "what tells outliers in all tiles would take too much memory"
+    assert gradient_rung(problem, np.dtype(np.float32), "default") == reason
+
+
 def test_scratch_is_bounded():
-    """16 MB a thread, and the slices' sums."""
+    """16 MB a thread, half of them of all threads, and the slices' sums."""
     for token in (
         "n1h60w60c300_k3x3f300_s1x1_d1x1_p1,1,1,1_g1",
         "n4h60w60c100_k15x13f120_s1x1_d1x1_p7,7,6,6_g1",
         "n2h120w120c64_k5x5f64_s1x1_d1x1_p2,2,2,2_g1",
+        "n40h57w57c150_k3x3f150_s2x2_d1x1_p0,0,0,0_g1",
     ):
+        problem = ConvProblem.parse(token)
         case, dy = case_of(token)
-        assert isinstance(gradient_rung(ConvProblem.parse(token), case.input.dtype, "default"), Rung)
+        found = gradient_rung(problem, case.input.dtype, "default")
+        assert isinstance(found, Rung)
         for threads in (1, 2):
             with options(num_threads=threads):
                 dw = filter_gradient(case, dy)
-            slices = _plan.tile_sum(ConvProblem.parse(token), 4).slices
-            assert _cpu.scratch_bytes() < threads * (16 << 20) + slices * dw.nbytes + exponents(case, dy), token
-
-
-def exponents(case: Case, dy: np.ndarray) -> int:
-    """A byte for each channel of each tile, here of four pixels or more, and one for each pixel; half as much again for
-    tiles at the edges."""
-    return 3 * (case.input.size + dy.size) // 8 + case.input[..., 0].size + dy[..., 0].size
+            slices = _summation.tile_sum(problem, found.rows, found.columns).slices
+            assert _cpu.scratch_bytes() < threads * (16 << 20) + slices * dw.nbytes, token

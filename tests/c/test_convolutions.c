@@ -270,7 +270,7 @@ static int test_backprop_filter(const fc_kernels *kernels, int winograd) {
         for (int i = 0; i < 2; i++) {
             scratch[i] = aligned_alloc(64, (size_t)(call.scratch_bytes + 63) / 64 * 64);
             if (!scratch[i]) exit(2);
-            memset(scratch[i], 0x5a, (size_t)call.scratch_bytes);
+            memset(scratch[i], between(0, 1) ? 0x5a : 0xff, (size_t)call.scratch_bytes); /* a number, or NaN */
         }
         const int64_t start = between(0, call.tasks - 1);
         for (int64_t t = 0; t < call.tasks; t++)
@@ -346,6 +346,8 @@ static void test_scratch(const fc_kernels *kernels) {
         }
 }
 
+/* The same of filter gradients, by tiles and by outer products; then for images of the most channels that plans allow.
+ */
 static void test_scratch_of_gradients(const fc_kernels *kernels) {
     static const int64_t worst[][5] = {/* size, channels, taps along both axes, outputs */
                                        {40, 1024, 3, 3, 1024},
@@ -361,15 +363,25 @@ static void test_scratch_of_gradients(const fc_kernels *kernels) {
                             .sum = {0, kh * kw, c, 1, c},
                             .winograd = {4, kw == 1 ? 1 : 4, 16, 1},
                             .kernels = kernels,
-                            .lanes = FC_WINOGRAD,
                             .x = {NULL, FC_F16, h * h * c, h * c, c, 1},
                             .y = {NULL, FC_F16, oh * ow * f, ow * f, f, 1}},
                 .pixels = {4, 32, 1}};
             fc_problem *p = &call.forward.problem;
             p->stride_h = p->stride_w = p->dilation_h = p->dilation_w = p->groups = 1;
-            fc_backprop_filter_split(&call, threads);
-            if (call.scratch_bytes > 16 << 20) fail("scratch", kernels->name, call.scratch_bytes, (int64_t)i);
+            for (int lanes = 0; lanes < 2; lanes++) {
+                call.forward.lanes = lanes ? FC_CHANNELS : FC_WINOGRAD;
+                if (lanes) call.pixels = (fc_pixel_sum){1, 128, 1};
+                fc_backprop_filter_split(&call, threads);
+                if (call.scratch_bytes > 16 << 20) fail("scratch", kernels->name, call.scratch_bytes, (int64_t)i);
+            }
         }
+    fc_backprop_filter image = {
+        .forward = {.problem = {1, 90, 2000, 16, 15, 15, 64, 90, 2000, 1, 1, 1, 1, 7, 7, 7, 7, 1},
+                    .kernels = kernels,
+                    .lanes = FC_PIXELS},
+        .pixels = {1, 1024, 4}};
+    fc_backprop_filter_split(&image, 2);
+    if (image.scratch_bytes > 16 << 20) fail("scratch of images", kernels->name, image.scratch_bytes, 0);
 }
 
 int main(int argc, char **argv) {

@@ -67,15 +67,30 @@ static void test_products(const fc_kernels *kernels) {
     release(want, "test", kernels->name);
 }
 
+/* The shape of a tile: its outputs, taps and cells. */
+typedef struct tile {
+    int64_t stride, high, wide, rung, taps_h, taps_w, rows, columns, cells;
+} tile;
+
+static tile any_tile(void) {
+    const int64_t stride = between(1, 2), *shape = fc_shapes[stride == 2 ? 0 : between(0, 8)];
+    tile t = {.stride = stride, .high = shape[0], .wide = shape[1]};
+    t.rung = stride == 2 ? 0 : 4 * (t.high - 1) + t.wide - 1;
+    t.taps_h = fc_piece_taps((int)t.high);
+    t.taps_w = fc_piece_taps((int)t.wide);
+    t.rows = (t.high - 1) * stride + t.taps_h;
+    t.columns = (t.wide - 1) * stride + t.taps_w;
+    t.cells = t.rows * t.columns;
+    return t;
+}
+
 /* One tile of one input channel (in lanes of several) and some output channels. */
 static void test_transforms(const fc_kernels *kernels) {
-    const int lanes = kernels->f32.lanes, stride = (int)between(1, 2);
-    const int64_t *shape = fc_shapes[stride == 2 ? 0 : between(0, 8)], high = shape[0], wide = shape[1];
-    const int64_t rung = stride == 2 ? 0 : 4 * (high - 1) + wide - 1;
-    const int64_t taps_h = fc_piece_taps((int)high), taps_w = fc_piece_taps((int)wide);
+    const int lanes = kernels->f32.lanes;
+    const tile t = any_tile();
+    const int64_t high = t.high, wide = t.wide, taps_h = t.taps_h, taps_w = t.taps_w, cells = t.cells;
     const int64_t there_h = between(0, 1) ? taps_h : between(1, taps_h);
     const int64_t there_w = between(0, 1) ? taps_w : between(1, taps_w);
-    const int64_t rows = (high - 1) * stride + taps_h, columns = (wide - 1) * stride + taps_w, cells = rows * columns;
     const int64_t channels = between(1, 2 * lanes), whole = (channels + lanes - 1) / lanes * lanes;
     const int64_t outputs = between(1, 2 * lanes), vectors = outputs > lanes ? 2 : 1, width = vectors * lanes;
     buffer x = numbers(cells * channels), w = numbers(taps_h * taps_w * width), v = numbers(cells * whole),
@@ -83,29 +98,29 @@ static void test_transforms(const fc_kernels *kernels) {
     buffer m = numbers(cells * width), y = numbers(high * wide * outputs);
     const void *table[36];
     for (int64_t i = 0; i < cells; i++) table[i] = x.data + (size_t)(i * channels) * sizeof(float);
-    kernels->winograd.input[rung](table, channels, whole, v.data, 0, whole);
-    kernels->winograd.filter[rung](&(fc_taps){w.data, 0, taps_w * width, width, (int)there_h, (int)there_w}, 1,
-                                   (int)vectors, u.data, 0, width);
+    kernels->winograd.input[t.rung](table, channels, whole, v.data, 0, whole);
+    kernels->winograd.filter[t.rung](&(fc_taps){w.data, 0, taps_w * width, width, (int)there_h, (int)there_w}, 1,
+                                     (int)vectors, u.data, 0, width);
     const int64_t c = between(0, channels - 1);
     for (int64_t i = 0; i < cells; i++)
         for (int64_t f = 0; f < width; f++)
             ((float *)m.data)[i * width + f] = at(&v, i * whole + c) * at(&u, i * width + f);
-    const int finite = kernels->winograd.output[rung](m.data, width, (int)outputs, y.data, wide * outputs, outputs);
-    if (!finite) fail("finite outputs", kernels->name, rows, columns);
+    const int finite = kernels->winograd.output[t.rung](m.data, width, (int)outputs, y.data, wide * outputs, outputs);
+    if (!finite) fail("finite outputs", kernels->name, t.rows, t.columns);
     for (int64_t i = 0; i < high; i++)
         for (int64_t j = 0; j < wide; j++)
             for (int64_t f = 0; f < outputs; f++) {
                 double sum = 0;
                 for (int64_t k = 0; k < there_h; k++)
                     for (int64_t l = 0; l < there_w; l++)
-                        sum += (double)at(&x, ((i * stride + k) * columns + j * stride + l) * channels + c) *
+                        sum += (double)at(&x, ((i * t.stride + k) * t.columns + j * t.stride + l) * channels + c) *
                                at(&w, (k * taps_w + l) * width + f);
                 const double found = at(&y, (i * wide + j) * outputs + f);
-                if (!(fabs(found - sum) < 2e-4)) fail("transforms", kernels->name, rows, columns);
+                if (!(fabs(found - sum) < 2e-4)) fail("transforms", kernels->name, t.rows, t.columns);
             }
     ((float *)m.data)[between(0, outputs - 1)] = between(0, 1) ? NAN : INFINITY;
-    if (kernels->winograd.output[rung](m.data, width, (int)outputs, y.data, wide * outputs, outputs))
-        fail("outputs that are not finite", kernels->name, rows, columns);
+    if (kernels->winograd.output[t.rung](m.data, width, (int)outputs, y.data, wide * outputs, outputs))
+        fail("outputs that are not finite", kernels->name, t.rows, t.columns);
     release(x, "x guards", kernels->name);
     release(w, "w guards", kernels->name);
     release(v, "v guards", kernels->name);
@@ -116,39 +131,37 @@ static void test_transforms(const fc_kernels *kernels) {
 
 /* The same transposed: one tile of the input and of the output's gradient, to the gradients of the taps. */
 static void test_gradient(const fc_kernels *kernels) {
-    const int lanes = kernels->f32.lanes, stride = (int)between(1, 2);
-    const int64_t *shape = fc_shapes[stride == 2 ? 0 : between(0, 8)], high = shape[0], wide = shape[1];
-    const int64_t rung = stride == 2 ? 0 : 4 * (high - 1) + wide - 1;
-    const int64_t taps_h = fc_piece_taps((int)high), taps_w = fc_piece_taps((int)wide);
-    const int64_t rows = (high - 1) * stride + taps_h, columns = (wide - 1) * stride + taps_w, cells = rows * columns;
+    const int lanes = kernels->f32.lanes;
+    const tile t = any_tile();
+    const int64_t high = t.high, wide = t.wide, taps_h = t.taps_h, taps_w = t.taps_w, cells = t.cells;
     const int64_t outputs = between(1, 2 * lanes), whole = (outputs + lanes - 1) / lanes * lanes;
     buffer x = numbers(cells), y = numbers(high * wide * outputs), v = numbers(cells * lanes),
            u = numbers(cells * whole);
     buffer m = numbers(cells * whole), w = numbers(taps_h * taps_w * outputs);
     const void *table[36];
     for (int64_t i = 0; i < cells; i++) table[i] = x.data + (size_t)i * sizeof(float);
-    kernels->winograd.input[rung](table, 1, lanes, v.data, 0, lanes);
+    kernels->winograd.input[t.rung](table, 1, lanes, v.data, 0, lanes);
     for (int64_t i = 0; i < high * wide; i++) table[i] = y.data + (size_t)(i * outputs) * sizeof(float);
-    kernels->winograd.gradient[rung](table, outputs, whole, u.data, 0, whole);
+    kernels->winograd.gradient[t.rung](table, outputs, whole, u.data, 0, whole);
     for (int64_t i = 0; i < cells; i++)
         for (int64_t f = 0; f < whole; f++)
             ((float *)m.data)[i * whole + f] = at(&v, i * lanes) * at(&u, i * whole + f);
-    const int finite = kernels->winograd.taps[rung](m.data, whole, (int)outputs, w.data, taps_w * outputs, outputs);
-    if (!finite) fail("finite gradients", kernels->name, rows, columns);
+    const int finite = kernels->winograd.taps[t.rung](m.data, whole, (int)outputs, w.data, taps_w * outputs, outputs);
+    if (!finite) fail("finite gradients", kernels->name, t.rows, t.columns);
     for (int64_t k = 0; k < taps_h; k++)
         for (int64_t l = 0; l < taps_w; l++)
             for (int64_t f = 0; f < outputs; f++) {
                 double sum = 0;
                 for (int64_t i = 0; i < high; i++)
                     for (int64_t j = 0; j < wide; j++)
-                        sum += (double)at(&x, (i * stride + k) * columns + j * stride + l) *
+                        sum += (double)at(&x, (i * t.stride + k) * t.columns + j * t.stride + l) *
                                at(&y, (i * wide + j) * outputs + f);
                 const double found = at(&w, (k * taps_w + l) * outputs + f);
-                if (!(fabs(found - sum) < 3e-4)) fail("gradients of taps", kernels->name, rows, columns);
+                if (!(fabs(found - sum) < 3e-4)) fail("gradients of taps", kernels->name, t.rows, t.columns);
             }
     ((float *)m.data)[between(0, outputs - 1)] = between(0, 1) ? NAN : INFINITY;
-    if (kernels->winograd.taps[rung](m.data, whole, (int)outputs, w.data, taps_w * outputs, outputs))
-        fail("gradients that are not finite", kernels->name, rows, columns);
+    if (kernels->winograd.taps[t.rung](m.data, whole, (int)outputs, w.data, taps_w * outputs, outputs))
+        fail("gradients that are not finite", kernels->name, t.rows, t.columns);
     release(x, "x guards", kernels->name);
     release(y, "y guards", kernels->name);
     release(v, "v guards", kernels->name);
