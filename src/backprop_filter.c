@@ -263,9 +263,8 @@ static int alike(const inside *a, const inside *b) {
 static stretch stretch_at(const work *k, const fc_region *regions, int64_t count, int64_t block, int64_t tap) {
     stretch s = {.block = block, .blocks = 1, .in = pixels_inside(k, &regions[block], tap)};
     while (s.in.rows == regions[block].rows && block + s.blocks < count) {
-        const fc_region *next = &regions[block + s.blocks];
-        const inside in = pixels_inside(k, next, tap);
-        if (!alike(&in, &s.in) || next->rows != regions[block].rows || next->columns != regions[block].columns) break;
+        const inside in = pixels_inside(k, &regions[block + s.blocks], tap);
+        if (!alike(&in, &s.in)) break; /* smaller blocks, the last ones, are not */
         s.blocks++;
     }
     return s;
