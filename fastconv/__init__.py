@@ -1,4 +1,4 @@
-"""TensorFlow's tf.nn.conv2d for NumPy arrays, without TensorFlow."""
+"""TensorFlow's tf.nn.conv2d for NumPy and CuPy arrays, without TensorFlow."""
 
 import importlib.machinery
 import importlib.util

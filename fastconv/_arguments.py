@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from fastconv._backend import is_on_device, moved
 from fastconv._problem import Padding, Pair
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int32")
@@ -128,7 +129,10 @@ def _is_python(value: Any) -> bool:
     return isinstance(value, (list, tuple, int, float)) and not isinstance(value, np.generic)
 
 
-def _array(name: str, value: Any) -> np.ndarray:
+def as_array(name: str, value: Any) -> np.ndarray:
+    """What was given as an array; CuPy's are left as they are."""
+    if is_on_device(value):
+        return value  # type: ignore[no-any-return]
     try:
         return np.asarray(value)
     except ValueError as error:
@@ -137,7 +141,7 @@ def _array(name: str, value: Any) -> np.ndarray:
 
 def array_of(name: str, value: Any) -> np.ndarray:
     """The array of an operand whose dtype decides."""
-    array = _array(name, value)
+    array = as_array(name, value)
     return _narrowed(name, array) if _is_python(value) else array
 
 
@@ -158,7 +162,9 @@ def _is_real(dtype: np.dtype) -> bool:
 
 
 def _behaved(array: np.ndarray) -> np.ndarray:
-    """Native byte order, aligned, and strides in whole elements: a copy if need be."""
+    """Native byte order, aligned, and strides in whole elements: a copy if need be. CuPy's are so."""
+    if is_on_device(array):
+        return array
     if not array.dtype.isnative:
         array = array.astype(array.dtype.newbyteorder("="))
     if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
@@ -176,11 +182,38 @@ def tensors(first: Any, second: Any, names: tuple[str, str] = ("input", "filters
     """
     a = array_of(names[0], first)
     if a.dtype.name not in DTYPES:
-        shapes = f"{names[0]} shape {a.shape}, {names[1]} shape {_array(names[1], second).shape}"
+        shapes = f"{names[0]} shape {a.shape}, {names[1]} shape {as_array(names[1], second).shape}"
         raise TypeError(
             f"{names[0]}: dtype {a.dtype} is not one of {', '.join(DTYPES)}; convert it with astype ({shapes})"
         )
     return _behaved(a), _behaved(cast(names[1], second, names[0], a))
+
+
+def _kind(value: Any) -> str:
+    """What something is, for a message."""
+    if is_on_device(value):
+        return "a CuPy array"
+    return "a NumPy array" if isinstance(value, np.ndarray) else type(value).__name__
+
+
+def array_beside(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
+    """The value as an array where the operand `other` is: CuPy's beside CuPy's, to which lists are moved.
+
+    Raises
+    ------
+    TypeError
+        If one of them is a NumPy array, and the other one CuPy's.
+    """
+    found = as_array(name, value)
+    if is_on_device(found) == is_on_device(like):
+        return found
+    if is_on_device(found) or isinstance(value, np.ndarray):
+        move = "cupy.asnumpy" if is_on_device(found) else "cupy.asarray"
+        raise TypeError(
+            f"{name}: expected {_kind(like)}, as {other} is, got {_kind(value)}; move it with {move}"
+            f" ({other} shape {like.shape}, {name} shape {found.shape})"
+        )
+    return moved(found, like)
 
 
 def cast(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
@@ -191,7 +224,7 @@ def cast(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
     TypeError
         If the dtypes do not go together.
     """
-    array, target = _array(name, value), like.dtype.newbyteorder("=")
+    array, target = array_beside(name, value, other, like), like.dtype.newbyteorder("=")
     if array.dtype == target:
         return array
     if not _is_real(array.dtype) or (target == np.int32 and array.dtype.kind not in "iub"):
@@ -205,20 +238,23 @@ def cast(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
         return array.astype(target)
 
 
-def check_output(out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: tuple[Any, ...]) -> None:
-    """Raises unless a result of this shape and dtype may be written to ``out``."""
-    if not isinstance(out, np.ndarray):
-        raise TypeError(f"out: expected a NumPy array, got {type(out).__name__}")
+def check_output(
+    out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: tuple[Any, ...], on_device: bool = False
+) -> None:
+    """Raises unless a result of this shape and dtype may be written to ``out``, on the device or not."""
+    if not (is_on_device(out) if on_device else isinstance(out, np.ndarray)):
+        wanted = "CuPy" if on_device else "NumPy"
+        raise TypeError(f"out: expected a {wanted} array, got {_kind(out)}")
     if out.shape != shape:
         raise ValueError(f"out: has shape {out.shape}, but the result has shape {shape}")
     if out.dtype != dtype or not out.dtype.isnative:
         raise TypeError(f"out: has dtype {out.dtype.str}, but the result has dtype {dtype.str}")
     flags = out.flags
-    if not (flags.c_contiguous and flags.aligned):
+    if not (flags.c_contiguous and (on_device or flags.aligned)):
         raise ValueError("out: must be C-contiguous and aligned")
-    if not flags.writeable:
+    if not (on_device or flags.writeable):
         raise ValueError("out: is read-only")
-    if any(np.may_share_memory(out, np.asarray(array)) for array in inputs):
+    if any(np.may_share_memory(out, as_array("out", getattr(array, "array", array))) for array in inputs):
         raise ValueError("out: overlaps an input in memory")
 
 

@@ -8,6 +8,7 @@ import numpy as np
 
 from fastconv import _cpu
 from fastconv._arguments import cast, check_output
+from fastconv._backend import is_on_device
 from fastconv._threads import threads_for
 
 # Reading and writing an element takes about as long as so many multiply-adds.
@@ -42,7 +43,7 @@ def extras_of(
         if shape != (channels,):
             raise ValueError(f"bias: should have shape ({channels},), one for each output channel, but has {shape}")
         bias = cast("bias", bias, name, x)
-        bias = np.ascontiguousarray(bias, np.float32 if x.dtype.itemsize == 2 else x.dtype)
+        bias = bias.astype(np.float32 if x.dtype.itemsize == 2 else x.dtype, order="C", copy=False)
     return Extras(packings, bias, activation)
 
 
@@ -58,6 +59,10 @@ def finish(array: np.ndarray, channels_first: bool, extras: Extras) -> None:
 
 def activated(array: np.ndarray, activation: str, out: np.ndarray | None) -> np.ndarray:
     """The activation of every element of an array of a dtype that convolutions take."""
+    if is_on_device(array):
+        from fastconv._cuda.launch import activated as activated_on_device
+
+        return activated_on_device(array, activation, out)  # type: ignore[no-any-return]
     source = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
     if out is None:
         out = np.empty(array.shape, source.dtype)
@@ -72,8 +77,9 @@ def activated(array: np.ndarray, activation: str, out: np.ndarray | None) -> np.
 def gated(gradient: np.ndarray, features: np.ndarray, limit: float, out: np.ndarray | None) -> np.ndarray:
     """The gradient where features are above 0 and not limit or more (NaN: no limit), else 0; it may be `out`."""
     if out is not None:
-        check_output(out, gradient.shape, gradient.dtype, (features,) if out is gradient else (gradient, features))
-    if gradient.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
+        operands = (features,) if out is gradient else (gradient, features)
+        check_output(out, gradient.shape, gradient.dtype, operands, is_on_device(gradient))
+    if gradient.dtype not in (np.dtype(np.float32), np.dtype(np.float64)) or is_on_device(gradient):
         result = np.where((features > 0) & ~(features >= limit), gradient, gradient.dtype.type(0))
         if out is None:
             return result

@@ -408,6 +408,19 @@ def _make(
     dilations: Pair,
     channels_first: bool,
 ) -> Plan:
+    problem, result = problem_of(direction, shapes, strides, padding, dilations, channels_first)
+    return Plan(direction, problem, result, dtype, channels_first)
+
+
+def problem_of(
+    direction: str,
+    shapes: tuple[tuple[int, ...], ...],
+    strides: Pair,
+    padding: Padding,
+    dilations: Pair,
+    channels_first: bool,
+) -> tuple[ConvProblem, tuple[int, ...]]:
+    """The problem of a call with operands of these shapes, and the shape of its result."""
     input_shape, filter_shape = shapes[:2]
     gradient = direction != "forward"
     problem = conv_problem(input_shape, filter_shape, strides, padding, dilations, channels_first, gradient)
@@ -418,4 +431,4 @@ def _make(
             f" (input shape {input_shape}, filter shape {filter_shape})"
         )
     result = {"forward": output_shape, "backprop_input": input_shape, "backprop_filter": filter_shape}[direction]
-    return Plan(direction, problem, result, dtype, channels_first)
+    return problem, result

@@ -8,6 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastconv._arguments import DTYPES, array_of
+from fastconv._backend import is_on_device
 
 
 class PreparedFilters:
@@ -99,8 +100,9 @@ def prepare(filters: ArrayLike, dtype: DTypeLike | None = None) -> PreparedFilte
     wanted = np.dtype(dtype) if dtype is not None else array.dtype
     if wanted.name not in DTYPES:
         raise TypeError(f"filters: dtype {wanted} is not one of {', '.join(DTYPES)} (shape {array.shape})")
-    copy = np.array(array, dtype=wanted.newbyteorder("="), order="C")
-    copy.flags.writeable = False
+    copy = array.astype(wanted.newbyteorder("="), order="C", copy=True)
+    if not is_on_device(copy):
+        copy.flags.writeable = False
     return PreparedFilters(copy)
 
 

@@ -4,6 +4,7 @@ import os
 
 import pytest
 from hypothesis import HealthCheck, settings
+from problems import SUPPORTED
 
 from fastconv import _cpu
 
@@ -12,8 +13,6 @@ settings.register_profile(
     "fastconv", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
 )
 settings.load_profile("fastconv")
-
-SUPPORTED = [name for name, supported in _cpu.instruction_sets().items() if supported]
 
 
 @pytest.fixture(params=SUPPORTED)

@@ -74,11 +74,11 @@ def test_files_stay_readable():
     files = [
         path
         for folder in ("fastconv", "src", "tests", "benchmarks")
-        for pattern in ("*.py", "*.pyx", "*.c", "*.h", "*.inc")
+        for pattern in ("*.py", "*.pyx", "*.c", "*.h", "*.inc", "*.cu", "*.cuh")
         for path in (ROOT / folder).rglob(pattern)
     ]
     assert len(files) > 40
     for path in files:
         text = path.read_text()
         assert text.count("\n") <= 500, path
-        assert re.match(r'(# cython.*\n)?("""|/\*)', text), path
+        assert re.match(r'(# cython.*\n)?("""|/\*|// )', text), path

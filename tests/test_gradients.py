@@ -2,11 +2,11 @@
 
 import numpy as np
 import pytest
-from conftest import SUPPORTED
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import (
     DTYPES,
+    SUPPORTED,
     Case,
     assert_gradient_close,
     cases,

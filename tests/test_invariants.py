@@ -4,9 +4,8 @@ import sys
 
 import numpy as np
 import pytest
-from conftest import SUPPORTED
 from hypothesis import given, settings
-from problems import DTYPES, cases, inputs, run_python
+from problems import DTYPES, SUPPORTED, cases, inputs, run_python
 
 from fastconv import _cpu, nn, options
 from fastconv._plan import choose

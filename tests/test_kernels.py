@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from conftest import SUPPORTED
+from problems import SUPPORTED
 
 
 @pytest.mark.skipif(shutil.which("cc") is None, reason="there is no C compiler")

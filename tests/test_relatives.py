@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import SUPPORTED
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import DTYPES, random_array
+from problems import DTYPES, SUPPORTED, random_array
 from test_invariants import bits
 
 from fastconv import _cpu, nn, options

@@ -10,9 +10,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from conftest import SUPPORTED
 from numpy._core.multiarray import get_handler_name
-from problems import inputs, run_python
+from problems import SUPPORTED, inputs, run_python
 
 import fastconv
 from fastconv import _cpu, _plan, _threads, nn, options

@@ -2,10 +2,9 @@
 
 import numpy as np
 import pytest
-from conftest import SUPPORTED
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import assert_close, assert_gradient_close, gradient, inputs, output_gradient
+from problems import SUPPORTED, assert_close, assert_gradient_close, gradient, inputs, output_gradient
 
 import fastconv
 from fastconv import _cpu, _plan, _winograd, nn, options

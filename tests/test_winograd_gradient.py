@@ -3,10 +3,9 @@ direct sums where it does not serve."""
 
 import numpy as np
 import pytest
-from conftest import SUPPORTED
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from problems import ROUNDOFF, Case, gradient, inputs, output_gradient
+from problems import ROUNDOFF, SUPPORTED, Case, gradient, inputs, output_gradient
 from test_invariants import bits, layouts_of
 from test_winograd import assert_chosen, relative_error
 

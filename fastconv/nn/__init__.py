@@ -1,4 +1,8 @@
-"""The functions of ``tf.nn``, for NumPy arrays."""
+"""The functions of ``tf.nn``, for NumPy arrays.
+
+Given CuPy arrays wherever they take arrays, they compute on those arrays' device and CuPy's current stream, and return
+CuPy arrays. The two kinds do not mix: that is a TypeError.
+"""
 
 from fastconv.nn.activation import (
     elu,

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_of, check_output
+from fastconv._arguments import array_beside, array_of, as_array, check_output
+from fastconv._backend import is_on_device
 
 
 def floating(name: str, value: ArrayLike) -> np.ndarray:
@@ -19,7 +20,8 @@ def floating(name: str, value: ArrayLike) -> np.ndarray:
 
 def same_shape(names: tuple[str, str], first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Two arrays of one shape, the second cast to the first one's dtype."""
-    a, b = array_of(names[0], first), np.asarray(second)
+    a = array_of(names[0], first)
+    b = array_beside(names[1], second, names[0], a)
     if a.shape != b.shape:
         raise ValueError(f"{names[1]}: has shape {b.shape}, but {names[0]} has shape {a.shape}")
     return a, b.astype(a.dtype, copy=False)
@@ -27,13 +29,13 @@ def same_shape(names: tuple[str, str], first: ArrayLike, second: ArrayLike) -> t
 
 def narrowed(array: np.ndarray, result: Any) -> np.ndarray:
     """The result in the array's dtype: what NumPy widened is narrowed again."""
-    return np.asarray(result).astype(array.dtype, copy=False)
+    return as_array("", result).astype(array.dtype, copy=False)
 
 
 def stored(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     """The result, in `out` if that is given."""
     if out is None:
         return result
-    check_output(out, result.shape, result.dtype, ())
+    check_output(out, result.shape, result.dtype, (), is_on_device(result))
     out[...] = result
     return out

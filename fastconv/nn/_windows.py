@@ -9,6 +9,7 @@ import numpy as np
 
 from fastconv import _cpu
 from fastconv._arguments import channels_first, explicit_padding, image_padding, spatial
+from fastconv._backend import is_on_device
 from fastconv._problem import Pair, output_size
 from fastconv._threads import threads_for
 
@@ -53,7 +54,7 @@ def as_images(windows: Windows, array: np.ndarray) -> np.ndarray:
 
 def as_given(windows: Windows, images: np.ndarray) -> np.ndarray:
     """NHWC images in the caller's layout, C-contiguous."""
-    return np.ascontiguousarray(images.transpose(0, 3, 1, 2)) if windows.first else images
+    return images.transpose(0, 3, 1, 2).copy(order="C") if windows.first else images
 
 
 def _extent(name: str, value: Any, first: bool) -> tuple[Pair, int]:
@@ -130,6 +131,11 @@ def _dense(images: np.ndarray, dtype: Any) -> np.ndarray:
 
 def run_pool(windows: Windows, average: bool, images: np.ndarray, result: np.ndarray) -> None:
     """The pool of NHWC images, into a result of any layout."""
+    if is_on_device(images):
+        from fastconv._cuda.pools import run_pool as run_on_device
+
+        run_on_device(windows, average, images, result)
+        return
     wide = arithmetic(images.dtype)
     x = _dense(images, wide)
     y = result if result.dtype == wide and result.flags.c_contiguous else np.empty(result.shape, wide)
@@ -143,6 +149,10 @@ def run_gradient(
     windows: Windows, images: np.ndarray | None, gradient: np.ndarray, shape: tuple[int, ...], dtype: Any
 ) -> np.ndarray:
     """The gradient of NHWC images in the caller's layout: of their maximum or, without images, their mean."""
+    if is_on_device(gradient):
+        from fastconv._cuda.pools import run_gradient as run_on_device
+
+        return as_given(windows, run_on_device(windows, images, gradient, shape, dtype))
     wide = arithmetic(dtype)
     x = None if images is None else _dense(images, wide)
     dy, dx = np.ascontiguousarray(gradient, wide), np.empty(shape, wide)

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastconv import _cpu
 from fastconv._arguments import DTYPES, array_of
+from fastconv._backend import is_on_device
 from fastconv._epilogue import activated, gated
 from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
 
@@ -213,6 +214,15 @@ def silu(
         return stored(narrowed(array, wide / (1 + np.exp(-wide * wide.dtype.type(beta)))), out)
 
 
+def _erf(array: Any) -> Any:
+    """The error function of an array of float64."""
+    if not is_on_device(array):
+        return _cpu.erf(array)
+    from cupyx.scipy import special
+
+    return special.erf(array)
+
+
 def gelu(
     features: ArrayLike, approximate: bool = False, name: str | None = None, *, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -255,7 +265,7 @@ def gelu(
     if approximate:
         cumulative = (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3))) / 2
     else:
-        cumulative = (1 + _cpu.erf(wide / np.sqrt(2))) / 2
+        cumulative = (1 + _erf(wide / np.sqrt(2))) / 2
     return stored(narrowed(array, wide * cumulative), out)
 
 

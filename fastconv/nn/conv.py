@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastconv import _cpu
 from fastconv._arguments import geometry, tensors
+from fastconv._backend import planner
 from fastconv._epilogue import extras_of
 from fastconv._plan import plan
 from fastconv._prepared import PreparedFilters, check_fits
@@ -99,13 +100,15 @@ def conv2d(
     x: Any = input
     w: Any = filters
     packings = None
+    make = plan
     if type(w) is PreparedFilters:
         w, packings = w.array, w.packings
     if not _cpu.behaved(x, w):
         geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
         check_fits("filters", filters, ("input", input))
         x, w = tensors(input, w)
-    run = plan("forward", (x, w), strides, padding, data_format, dilations)
+        make = planner(x)
+    run = make("forward", (x, w), strides, padding, data_format, dilations)
     if bias is None and activation is None and packings is None:
         return run(x, w, out) if out is None else run(x, w, out, (input, filters))
     extras = extras_of(packings, bias, activation, ("input", x), run.channels())

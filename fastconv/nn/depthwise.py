@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_of, channels_first, shape_of
+from fastconv._arguments import array_of, as_array, channels_first, shape_of
+from fastconv._backend import is_on_device
 from fastconv._prepared import PreparedFilters
 from fastconv.nn.conv import conv2d
 from fastconv.nn.gradient import conv2d_backprop_filter, input_gradient
@@ -16,7 +17,7 @@ from fastconv.nn.gradient import conv2d_backprop_filter, input_gradient
 
 def _as_groups(name: str, filters: Any) -> Any:
     """Depthwise filters (KH, KW, C, M) as those of a convolution in C groups, (KH, KW, 1, C * M)."""
-    bank = filters if type(filters) is PreparedFilters else np.asarray(filters)
+    bank = filters if type(filters) is PreparedFilters else as_array(name, filters)
     if bank.ndim != 4:
         raise ValueError(f"{name}: must be 4-dimensional, but has {bank.ndim} dimensions (shape {bank.shape})")
     return bank.reshape((*bank.shape[:2], 1, bank.shape[2] * bank.shape[3]))
@@ -224,9 +225,10 @@ def depthwise_conv2d_backprop_filter(
     _check_depth(("input", "filter_sizes"), x.shape, sizes, channels_first(data_format))
     groups = (*sizes[:2], 1, sizes[2] * sizes[3])
     flat: Any = out
-    if isinstance(out, np.ndarray) and out.shape == sizes and out.flags.c_contiguous:
+    is_array = isinstance(out, np.ndarray) or is_on_device(out)
+    if out is not None and is_array and out.shape == sizes and out.flags.c_contiguous:
         flat = out.reshape(groups)
-    elif isinstance(out, np.ndarray) and out.shape != sizes:
+    elif out is not None and is_array and out.shape != sizes:
         raise ValueError(f"out: has shape {out.shape}, but the result has shape {sizes}")
     result = conv2d_backprop_filter(
         x, groups, out_backprop, strides, padding, data_format=data_format, dilations=dilations, out=flat

@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastconv import _cpu
 from fastconv._arguments import channels_first, geometry, image_sizes, shape_of, tensors
+from fastconv._backend import planner
 from fastconv._epilogue import extras_of
 from fastconv._plan import plan
 from fastconv._prepared import PreparedFilters, check_fits
@@ -32,6 +33,7 @@ def input_gradient(
     w: Any = filters[1]
     dy: Any = gradient[1]
     packings = None
+    make = plan
     if type(w) is PreparedFilters:
         w, packings = w.array, w.packings
     if not _cpu.behaved(w, dy):
@@ -41,6 +43,7 @@ def input_gradient(
             w, dy = tensors(w, dy, (filters[0], gradient[0]))
         else:
             dy, w = tensors(dy, w, (gradient[0], filters[0]))
+        make = planner(dy)
     for (name, _), array in zip((filters, gradient), (w, dy)):
         if array.ndim != 4:
             raise ValueError(
@@ -49,7 +52,7 @@ def input_gradient(
             )
     shape = image_sizes(*sizes, dy.shape[0], w.shape[2], channels_first(data_format))
     try:
-        run = plan("backprop_input", (shape, w, dy), strides, padding, data_format, dilations)
+        run = make("backprop_input", (shape, w, dy), strides, padding, data_format, dilations)
     except ValueError as error:
         if str(error).startswith(("input: ", "filters: ", "out_backprop: ")):
             raise ValueError(
@@ -222,14 +225,16 @@ def conv2d_backprop_filter(
     """
     x: Any = input
     dy: Any = out_backprop
+    make = plan
     if not _cpu.behaved(x, dy):
         geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
         x, dy = tensors(input, out_backprop, ("input", "out_backprop"))
+        make = planner(x)
     shape = shape_of("filter_sizes", filter_sizes)
     shapes = f"input shape {x.shape}, filter_sizes {shape}, out_backprop shape {dy.shape}"
     if x.ndim != 4:
         raise ValueError(f"input: must be 4-dimensional, but has {x.ndim} dimensions ({shapes})")
     if len(shape) != 4:
         raise ValueError(f"filter_sizes: should hold 4 sizes, but {shape} has {len(shape)} ({shapes})")
-    run = plan("backprop_filter", (x, shape, dy), strides, padding, data_format, dilations)
+    run = make("backprop_filter", (x, shape, dy), strides, padding, data_format, dilations)
     return run(x, dy, out, (input, out_backprop))

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastconv import _cpu
 from fastconv._arguments import array_of, cast, channels_first, check_output
+from fastconv._backend import is_on_device
 from fastconv._threads import threads_for
 from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
 
@@ -86,7 +87,7 @@ def bias_add(
     channels = b.reshape(_channel_shape("bias", b, x, _channels_second(data_format)))
     if out is None:
         return narrowed(x, x + channels)
-    check_output(out, x.shape, x.dtype, (bias,) if out is value else (value, bias))
+    check_output(out, x.shape, x.dtype, (bias,) if out is value else (value, bias), is_on_device(x))
     np.add(x, channels, out=out)
     return out
 
@@ -276,7 +277,7 @@ def local_response_normalization(
     radius = _check_radius(depth_radius)
     if array.size == 0:
         return stored(array.copy(), out)
-    if radius <= _MOST_RADIUS:
+    if radius <= _MOST_RADIUS and not is_on_device(array):
         x = np.ascontiguousarray(array, kind)
         y = np.empty(x.shape, kind)
         _cpu.normalize(x, None, None, y, radius, bias, alpha, beta, threads_for(_WORK * x.size))
@@ -341,9 +342,9 @@ def local_response_normalization_grad(
     radius = _check_radius(depth_radius)
     if dy.size == 0:
         return stored(dy.copy(), out)
-    operands: list[Any] = [np.ascontiguousarray(array, kind) for array in (dy, x, y)]
+    operands: list[Any] = [array.astype(kind, order="C", copy=False) for array in (dy, x, y)]
     dy_, x_, y_ = operands
-    if radius <= _MOST_RADIUS:
+    if radius <= _MOST_RADIUS and not is_on_device(dy):
         dx = np.empty(dy.shape, kind)
         _cpu.normalize(x_, y_, dy_, dx, radius, bias, alpha, beta, threads_for(2 * _WORK * dx.size))
         return stored(narrowed(dy, dx), out)

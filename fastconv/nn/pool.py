@@ -8,7 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_of, check_output, shape_of
+from fastconv._arguments import array_beside, array_of, check_output, shape_of
+from fastconv._backend import is_on_device, moved
 from fastconv.nn._elementwise import stored
 from fastconv.nn._windows import Windows, as_given, as_images, in_c, result_shape, run_gradient, run_pool, windows_of
 
@@ -22,8 +23,8 @@ def _pooled(name: str, input: ArrayLike) -> np.ndarray:
 
 def _output(out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype, *inputs: Any) -> np.ndarray:
     if out is None:
-        return np.empty(shape, dtype)
-    check_output(out, shape, dtype, inputs)
+        return np.empty_like(inputs[0], dtype=dtype, order="C", shape=shape)
+    check_output(out, shape, dtype, inputs, is_on_device(inputs[0]))
     return out
 
 
@@ -251,8 +252,17 @@ def avg_pool(
     return avg_pool2d(input, ksize, strides, padding, data_format, out=out)
 
 
+def _counting(like: np.ndarray, count: int) -> np.ndarray:
+    """0, 1, 2, ..., where `like` is."""
+    return moved(np.arange(count), like)
+
+
 def _largest(windows: Windows, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each window's maximum, and its first place in the image, row * W + column; the first NaN where there is one."""
+    if is_on_device(images):
+        from fastconv._cuda.pools import largest
+
+        return largest(windows, images)
     shape = (images.shape[0], *windows.out, images.shape[3])
     best = np.full(shape, _lowest(images.dtype), images.dtype)
     place = np.full(shape, -1, np.int64)
@@ -326,9 +336,9 @@ def max_pool_with_argmax(
     images = as_images(windows, x)
     best, place = _largest(windows, images)
     n, h, w, c = images.shape
-    place = place * c + np.arange(c)
+    place = place * c + _counting(place, c)
     if include_batch_in_index:
-        place += (np.arange(n) * (h * w * c))[:, None, None, None]
+        place += (_counting(place, n) * (h * w * c))[:, None, None, None]
     return as_given(windows, best), as_given(windows, place.astype(kind))
 
 
@@ -388,7 +398,7 @@ def max_pool2d_grad(
         raise NotImplementedError(f"ksize: {ksize!r} spans channels")
     images = as_images(windows, x)
     want = result_shape(windows, x.shape, images.shape[3])
-    dy = np.asarray(grad)
+    dy = array_beside("grad", grad, "orig_input", x)
     for label, shape in (("orig_output", np.shape(orig_output)), ("grad", dy.shape)):
         if shape != want:
             raise ValueError(f"{label}: has shape {shape}, but the result has shape {want} (orig_input {x.shape})")

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_of, spatial
+from fastconv._arguments import array_of, as_array, spatial
+from fastconv._backend import is_on_device
 from fastconv._prepared import PreparedFilters
 from fastconv.nn.conv import conv2d
 
@@ -172,13 +173,13 @@ def as_row(name: str, array: np.ndarray, axis: int) -> np.ndarray:
 def bank_as_row(filters: Any) -> Any:
     """Filters (K, C, F) as (1, K, C, F); prepared ones stay prepared."""
     if type(filters) is not PreparedFilters:
-        return as_row("filters", np.asarray(filters), 0)
+        return as_row("filters", as_array("filters", filters), 0)
     return filters.reshape((1, *filters.shape))
 
 
 def result_as_row(out: Any, axis: int) -> Any:
     """What the result is written to; what is no array is left to the check of `out`."""
-    return np.expand_dims(out, axis) if isinstance(out, np.ndarray) and out.ndim > 1 else out
+    return np.expand_dims(out, axis) if (isinstance(out, np.ndarray) or is_on_device(out)) and out.ndim > 1 else out
 
 
 def conv1d(

@@ -1,0 +1,34 @@
+"""Whose arrays a call was given: NumPy's, or CuPy's, which is never imported here."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+
+def is_on_device(value: Any) -> bool:
+    """Whether it is a CuPy array."""
+    kind = getattr(sys.modules.get("cupy"), "ndarray", None)
+    return kind is not None and isinstance(value, kind)
+
+
+def moved(array: np.ndarray, like: Any) -> np.ndarray:
+    """The array where `like` is: what a list held is moved to its device."""
+    if is_on_device(like) and not is_on_device(array):
+        with sys.modules["cupy"].cuda.Device(like.device.id):
+            return sys.modules["cupy"].asarray(array)  # type: ignore[no-any-return]
+    return array
+
+
+def planner(array: Any) -> Callable[..., Any]:
+    """What makes plans for calls with such arrays."""
+    if is_on_device(array):
+        from fastconv._cuda.plans import plan as device_plan
+
+        return device_plan
+    from fastconv._plan import plan
+
+    return plan

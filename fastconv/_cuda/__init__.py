@@ -1,0 +1,1 @@
+"""Convolution on CUDA devices, for CuPy arrays; imported only when a call is given one."""

@@ -1,0 +1,72 @@
+// What follows a sum: the bias, the activation, and rounding to the result's type.
+#pragma once
+#include "elements.cuh"
+
+// In the order of ACTIVATIONS in launch.py.
+enum Activation { NONE, RELU, RELU6, LEAKY_RELU, HARD_SWISH, SILU, SIGMOID, TANH };
+
+FC_DEVICE float exponential(float x) { return expf(x); }
+FC_DEVICE double exponential(double x) { return exp(x); }
+FC_DEVICE float hyperbolic_tangent(float x) { return tanhf(x); }
+FC_DEVICE double hyperbolic_tangent(double x) { return tanh(x); }
+
+template <typename Real> FC_DEVICE Real sigmoid(Real x) {
+    Real e = exponential(x < 0 ? x : -x);
+    return (x < 0 ? e : Real(1)) / (1 + e);
+}
+
+// Activations that are comparisons: negative numbers times `slope`, or 0 where that is 0; others up to `limit`.
+template <typename Real> struct Clamp {
+    Real slope, limit;
+
+    FC_MEMBER Clamp(int activation)
+        : slope(activation == RELU || activation == RELU6 ? Real(0)
+                : activation == LEAKY_RELU                ? Real(0.2)
+                                                          : Real(1)),
+          limit(activation == RELU6 ? Real(6) : Real(1) / Real(0)) {}
+
+    // NaN stays, as it is in no comparison.
+    FC_MEMBER Real operator()(Real x) const {
+        return x < 0 ? (slope == 0 ? Real(0) : slope * x) : x > limit ? limit : x;
+    }
+};
+
+template <> struct Clamp<unsigned> {
+    int least, limit;
+
+    FC_MEMBER Clamp(int activation)
+        : least(activation == NONE ? -2147483647 - 1 : 0), limit(activation == RELU6 ? 6 : 2147483647) {}
+
+    FC_MEMBER unsigned operator()(unsigned sum) const {
+        int x = (int)sum < least ? least : (int)sum;
+        return (unsigned)(x > limit ? limit : x);
+    }
+};
+
+// Those that are more, whose code is long.
+template <typename Real> FC_DEVICE Real smooth(Real x, int activation) {
+    if (activation == HARD_SWISH) {
+        Real raised = x + 3 < 0 ? Real(0) : x + 3;
+        return x * (raised > 6 ? Real(6) : raised) / 6;
+    }
+    if (activation == TANH) return hyperbolic_tangent(x);
+    return activation == SILU ? x * sigmoid(x) : sigmoid(x);
+}
+
+// What finishes a sum; SMOOTH: with an activation that is no comparison.
+template <typename Element, bool SMOOTH> struct Finish {
+    typedef typename Element::sum Sum;
+    int activation;
+    Clamp<Sum> clamp;
+
+    FC_MEMBER Finish(int activation) : activation(activation), clamp(activation) {}
+
+    FC_MEMBER Element operator()(Sum sum) const {
+        Element result;
+        if constexpr (SMOOTH)
+            narrow(smooth(sum, activation), result);
+        else
+            narrow(clamp(sum), result);
+        return result;
+    }
+};

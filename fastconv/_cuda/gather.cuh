@@ -1,0 +1,66 @@
+// What a kernel computes: a convolution of windows gathered from a source, with strides for everything in memory.
+#pragma once
+#include "device.cuh"
+
+// The sizes are those of one group; strides are in elements. Field for field, GATHER in launch.py.
+//
+// Forward and for the input's gradient (one phase of it), output (n, y, x, f) is the sum over taps (i, j) and channels
+// c of source(n, y * step_h + i * reach_h + start_h, x * step_w + j * reach_w + start_w, c) * filter(i, j, c, f). For
+// the filters' gradient the same products are summed over outputs, with the output's gradient as the filter's factor.
+struct Gather {
+    long long pixels; // outputs of all images
+    long long source_image, source_row, source_column;
+    long long result_image, result_row, result_column;
+    long long filter_row, filter_column, filter_channel, filter_output;
+    long long filter_group;               // from one group's filters to the next's
+    long long filter_start, result_start; // the first elements that count
+    long long slice_pixels, slice_stride; // of the filters' gradient: each slice of pixels is summed apart
+    int rows, columns;                    // of outputs
+    int height, width;                    // of the source
+    int taps_h, taps_w;
+    int channels, outputs, groups;
+    int step_h, step_w;
+    int reach_h, reach_w;
+    int start_h, start_w;
+    int row_tiles, column_tiles; // of the product
+    int activation;
+    int even; // as are all columns and strides of the result, and its first pair is aligned
+};
+
+// A position on three axes, of which the last counts fastest.
+struct Position {
+    int outer, middle, inner;
+};
+
+FC_DEVICE Position position_of(long long index, int middle, int inner) {
+    long long rest = index / inner;
+    Position found = {(int)(rest / middle), (int)(rest % middle), (int)(index % inner)};
+    return found;
+}
+
+// The position so many steps, few enough for 32 bits, behind another.
+FC_DEVICE Position position_behind(const Position &first, int steps, int middle, int inner) {
+    unsigned columns = (unsigned)first.inner + steps, rows = first.middle + columns / inner;
+    Position found = {first.outer + (int)(rows / middle), (int)(rows % middle), (int)(columns % inner)};
+    return found;
+}
+
+// Moves on by another position, without division.
+FC_DEVICE void advance(Position &position, const Position &by, int middle, int inner) {
+    position.inner += by.inner;
+    int carry = position.inner >= inner;
+    position.inner -= carry ? inner : 0;
+    position.middle += by.middle + carry;
+    carry = position.middle >= middle;
+    position.middle -= carry ? middle : 0;
+    position.outer += by.outer + carry;
+}
+
+// The source's row or column that a tap meets.
+FC_DEVICE bool is_inside(const Gather &p, int y, int x) {
+    return (unsigned)y < (unsigned)p.height && (unsigned)x < (unsigned)p.width;
+}
+
+FC_DEVICE long long result_offset(const Gather &p, const Position &at) {
+    return at.outer * p.result_image + at.middle * p.result_row + at.inner * p.result_column;
+}

@@ -1,0 +1,135 @@
+// Convolution as a product of matrices, of which the first is gathered from the source while it is multiplied.
+//
+// Forward (FC_DIRECTION 0) and in a phase of the input's gradient (1), rows are outputs, columns are output channels,
+// and terms k = (tap, channel) are summed. In the filters' gradient (2), rows are (tap, channel), and outputs are
+// summed. Tiles of both factors arrive in shared memory FC_STAGES - 1 steps before they are multiplied. No sum is
+// split, but those over outputs, into slices that the problem tells: bits depend on no tile's size.
+#include "factors.cuh"
+#include "finish.cuh"
+#include "multiply.cuh"
+
+constexpr int WARP_M = TILE_M / WARPS_M, WARP_N = TILE_N / WARPS_N, STAGES = FC_STAGES;
+
+typedef Multiplier<Element, FC_ARITHMETIC, WARP_M, WARP_N> Product;
+
+// Multiplies all steps, of which `a` and `b` copy the tiles.
+template <typename A, typename B>
+FC_DEVICE void multiply_steps(Product &product, A &a, B &b, long long steps, Element *shared) {
+    const int first_row = warp_id() / WARPS_N * WARP_M, first_column = warp_id() % WARPS_N * WARP_N;
+    for (int stage = 0; stage < STAGES - 1; stage++) {
+        if (stage < steps) {
+            a.copy(shared + stage * STAGE);
+            b.copy(shared + stage * STAGE + A_ELEMENTS);
+        }
+        commit_copies();
+    }
+    int reading = 0, writing = STAGES - 1;
+    for (long long step = 0; step < steps; step++) {
+        wait_for_copies<STAGES - 2>();
+        __syncthreads(); // all have copied this step's tiles, and multiplied those of the stage that is copied next
+        if (step + STAGES - 1 < steps) {
+            a.copy(shared + writing * STAGE);
+            b.copy(shared + writing * STAGE + A_ELEMENTS);
+        }
+        commit_copies();
+        Tile<Element, A_K_RUNS, A_PITCH> left = {shared + reading * STAGE};
+        Tile<Element, B_K_RUNS, B_PITCH> right = {shared + reading * STAGE + A_ELEMENTS};
+        product.template multiply<TILE_K>(left, right, first_row, first_column);
+        reading = reading + 1 == STAGES ? 0 : reading + 1;
+        writing = writing + 1 == STAGES ? 0 : writing + 1;
+    }
+    wait_for_copies<0>();
+}
+
+// Writes what `finish` makes of each sum to result[offset(i) + column], where row and column exist.
+template <typename Result, typename Offset, typename Finisher>
+FC_DEVICE void store(const Gather &p, const Product &product, Result *result, int first_column, Offset offset,
+                     const Sum *bias, Finisher finish) {
+    struct alignas(2 * sizeof(Result)) Pair {
+        Result first, second;
+    };
+    Sum shift[Product::COLUMNS];
+#pragma unroll
+    for (int j = 0; j < Product::COLUMNS; j++) {
+        const int column = first_column + Product::column(j);
+        shift[j] = bias && column < p.outputs ? bias[column] : Sum(0);
+    }
+    result += first_column + Product::column(0);
+    const int left = p.outputs - first_column - Product::column(0); // columns from this thread's first on
+#pragma unroll
+    for (int i = 0; i < Product::ROWS; i++) {
+        const long long start = offset(i);
+        if (start < 0) continue;
+#pragma unroll
+        for (int j = 0; j < Product::COLUMNS; j++) {
+            const int column = Product::column(j) - Product::column(0);
+            if (Product::PAIRS && p.even) { // both columns exist, or neither
+                if (j % 2 == 0 && column < left) {
+                    Pair pair = {
+                        finish(product.sum(i, j) + shift[j]),
+                        finish(product.sum(i, (j + 1) % Product::COLUMNS) + shift[(j + 1) % Product::COLUMNS])};
+                    *(Pair *)(result + start + column) = pair;
+                }
+            } else if (column < left) {
+                result[start + column] = finish(product.sum(i, j) + shift[j]);
+            }
+        }
+    }
+}
+
+#if FC_DIRECTION == 2
+typedef Sum Result;
+#else
+typedef Element Result;
+#endif
+
+extern "C" __global__ void __launch_bounds__(THREADS, 1)
+    fc_implicit_gemm(const Gather p, const Element *source, const Element *filter, Result *result, const Sum *bias) {
+    FC_SHARED(memory);
+    Element *shared = (Element *)memory;
+    // Neighbouring blocks read the same rows of the first factor, as far as it has them.
+    const long long row_tile = blockIdx.x / p.column_tiles;
+    const int column_tile = blockIdx.x % p.column_tiles;
+    const int group = blockIdx.z % p.groups;
+    const long long first_row = row_tile * TILE_M;
+    const int first_column = column_tile * TILE_N;
+    const long long warp_row = first_row + warp_id() / WARPS_N * WARP_M;
+    const int warp_column = first_column + warp_id() % WARPS_N * WARP_N;
+    const long long terms = (long long)p.taps_h * p.taps_w * p.channels;
+    Product product;
+
+#if FC_DIRECTION == 2
+    const int slice = blockIdx.z / p.groups;
+    const long long first_pixel = slice * p.slice_pixels, rest = p.pixels - first_pixel;
+    const long long pixels = rest < p.slice_pixels ? rest : p.slice_pixels;
+    Cells a(p, source, first_row, group, first_pixel, pixels);
+    Rows b(p, filter, first_column, group, first_pixel, pixels);
+    multiply_steps(product, a, b, (pixels + TILE_K - 1) / TILE_K, shared);
+    result += slice * p.slice_stride + group * p.outputs;
+    store(
+        p, product, result, warp_column,
+        [&](int i) {
+            const long long row = warp_row + Product::row(i);
+            return row < terms ? row * p.result_column : -1;
+        },
+        nullptr, [](Sum sum) { return sum; });
+#else
+    Windows a(p, source, first_row, group);
+#if FC_DIRECTION == 1
+    Columns b(p, filter, first_column, group);
+#else
+    Rows b(p, filter, first_column, group, 0, terms);
+#endif
+    multiply_steps(product, a, b, (terms + TILE_K - 1) / TILE_K, shared);
+    result += p.result_start + group * p.outputs;
+    const Position first = position_of(warp_row, p.rows, p.columns);
+    store(
+        p, product, result, warp_column,
+        [&](int i) {
+            if (warp_row + Product::row(i) >= p.pixels) return -1LL;
+            return result_offset(p, position_behind(first, Product::row(i), p.rows, p.columns));
+        },
+        bias ? bias + group * p.outputs : bias, Finish<Element, FC_SMOOTH>(p.activation));
+#endif
+}
+FC_EXPORT(fc_implicit_gemm)

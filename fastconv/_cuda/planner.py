@@ -1,0 +1,247 @@
+"""Which specialised kernel computes a product on a device, and with which tile: from sizes and the device alone."""
+
+from __future__ import annotations
+
+import functools
+from enum import IntEnum
+from typing import NamedTuple
+
+import numpy as np
+
+from fastconv._options import PRECISIONS
+from fastconv._problem import ConvProblem
+
+DIRECTIONS = ("forward", "backprop_input", "backprop_filter")
+ARCHITECTURES = (75, 80, 86, 89, 90, 100, 120)  # compute capabilities that the tests compile for
+ELEMENTS = ("float16", "bfloat16", "float32", "float64", "int32")
+
+
+class Arithmetic(IntEnum):
+    """How products are summed: the enum of the same name in multiply.cuh."""
+
+    SCALAR = 0
+    HALVES = 1
+    TF32 = 2
+    TF32_TWICE = 3
+    DOUBLES = 4
+
+
+class Tile(NamedTuple):
+    """What a block of threads computes: rows by columns of the product, by its warps."""
+
+    rows: int
+    columns: int
+    warps_m: int
+    warps_n: int
+    rate: float  # multiply-adds per time beside the largest tile's, with a block on every multiprocessor
+
+
+LARGE = Tile(128, 128, 2, 4, 1.0)
+MEDIUM = Tile(64, 64, 2, 2, 0.7)
+NARROW = Tile(128, 32, 4, 1, 0.6)
+# Threads hold 8 x 8 elements of a scalar product in registers if a warp's tile is 32 x 64.
+LARGE_SCALAR = Tile(128, 128, 4, 2, 1.0)
+MEDIUM_SCALAR = Tile(64, 64, 2, 1, 0.7)
+
+_SHARED = 99 << 10  # bytes that a block may have on every device from compute capability 8.0 on
+
+COPY = 16  # bytes, where channels lie so
+
+
+def widths(direction: str, smooth: bool) -> tuple[tuple[bool, bool], ...]:
+    """Which factors may be copied so: both, none, or the second alone, as for images of 3 channels."""
+    both = (True, True), (False, False)
+    return both if smooth or direction == "backprop_input" else (*both, (False, True))
+
+
+def width(direction: str, first: bool, second: bool, smooth: bool) -> tuple[bool, bool]:
+    """What is used of the widths that both factors have."""
+    return (first, second) if (first, second) in widths(direction, smooth) else (False, False)
+
+
+class Kernel(NamedTuple):
+    """One specialisation of a source file."""
+
+    source: str
+    entry: str
+    defines: tuple[tuple[str, str | int], ...]
+    threads: int
+    shared: int  # bytes
+
+    @property
+    def options(self) -> tuple[str, ...]:
+        """The compiler's options."""
+        return ("-std=c++17", *(f"-DFC_{name}={value}" for name, value in self.defines))
+
+
+class Work(NamedTuple):
+    """The sizes of a product: of each group and slice."""
+
+    rows: int
+    columns: int
+    terms: int
+    repeats: int  # groups by slices
+
+
+def arithmetic(element: str, precision: str, capability: int) -> Arithmetic:
+    """The most accurate arithmetic that is fast on a device of this compute capability, 90 say.
+
+    float32 is the sum of two TF32 numbers, whose products are as accurate as a float32's; one where the caller wants
+    speed; and itself where the caller wants plain sums.
+    """
+    if element in ("float16", "bfloat16"):
+        return Arithmetic.HALVES if capability >= 80 or element == "float16" else Arithmetic.SCALAR
+    if capability < 80 or element == "int32":
+        return Arithmetic.SCALAR
+    if element == "float64":
+        return Arithmetic.DOUBLES
+    return {"default": Arithmetic.TF32_TWICE, "fast": Arithmetic.TF32, "strict": Arithmetic.SCALAR}[precision]
+
+
+def tiles(element: str, kind: Arithmetic, wide: bool, smooth: bool) -> tuple[Tile, ...]:
+    """The tiles that there are; fewer for what is rare, as each is a kernel to compile.
+
+    >>> [len(tiles("float16", Arithmetic.HALVES, wide, False)) for wide in (True, False)]
+    [3, 1]
+    """
+    if not wide or smooth or (kind == Arithmetic.SCALAR and element == "float64"):  # twice the registers
+        return (MEDIUM,)
+    if kind == Arithmetic.SCALAR:
+        return LARGE_SCALAR, MEDIUM_SCALAR
+    if kind == Arithmetic.DOUBLES:
+        return MEDIUM, NARROW
+    return (LARGE, MEDIUM) if kind == Arithmetic.TF32 else (LARGE, MEDIUM, NARROW)
+
+
+def implicit_gemm(
+    direction: str, element: str, kind: Arithmetic, tile: Tile, wide: tuple[bool, bool], smooth: bool, capability: int
+) -> Kernel:
+    """The kernel with this tile; `wide` tells which factors are copied 16 bytes at a time."""
+    size = np.dtype("float16" if element == "bfloat16" else element).itemsize
+    tile_k = 32 if size == 2 and all(wide) else 16
+    k_pad, other_pad = (4, 4) if size == 8 else (16 // size, 8)
+    a = tile.rows * (tile_k + k_pad) if direction != "backprop_filter" else tile_k * (tile.rows + other_pad)
+    b = tile.columns * (tile_k + k_pad) if direction == "backprop_input" else tile_k * (tile.columns + other_pad)
+    stage = (a + b) * size
+    stages = 2 if capability < 80 else min(4, _SHARED // stage)
+    defines: dict[str, str | int] = {
+        "DIRECTION": DIRECTIONS.index(direction),
+        "ELEMENT": element,
+        "ARITHMETIC": int(kind),
+        "TILE_M": tile.rows,
+        "TILE_N": tile.columns,
+        "TILE_K": tile_k,
+        "WARPS_M": tile.warps_m,
+        "WARPS_N": tile.warps_n,
+        "STAGES": stages,
+        "WIDE_A": COPY // size if wide[0] else 1,
+        "WIDE_B": COPY // size if wide[1] else 1,
+        "SMOOTH": int(smooth),
+    }
+    threads = 32 * tile.warps_m * tile.warps_n
+    return Kernel("implicit_gemm.cu", "fc_implicit_gemm", tuple(defines.items()), threads, stages * stage)
+
+
+def cost(tile: Tile, work: Work, multiprocessors: int) -> float:
+    """Of a product in tiles, in multiply-adds of one multiprocessor for each term: its share, in whole tiles."""
+    blocks = -(-work.rows // tile.rows) * -(-work.columns // tile.columns) * work.repeats
+    return -(-blocks // multiprocessors) * tile.rows * tile.columns / tile.rate
+
+
+def best_tile(choices: tuple[Tile, ...], work: Work, multiprocessors: int) -> Tile:
+    """The one that costs least; the first of equals.
+
+    >>> best_tile((LARGE, MEDIUM, NARROW), Work(100352, 256, 576, 1), 132) == LARGE
+    True
+    >>> best_tile((LARGE, MEDIUM, NARROW), Work(49, 512, 4608, 1), 132) == MEDIUM
+    True
+    """
+    return min(choices, key=lambda tile: cost(tile, work, multiprocessors))
+
+
+# The blocks of a filters' gradient that keep any device busy, the fewest pixels worth a slice of their own, the most
+# of one, whose sums are added one after the other, and the most that the slices' sums may take.
+_BLOCKS, _FEWEST, _MOST, _BYTES = 512, 512, 1 << 16, 64 << 20
+_STEP = 32  # pixels that are multiplied at a time, or half as many
+
+
+@functools.lru_cache(maxsize=1024)
+def slice_pixels(problem: ConvProblem) -> int:
+    """Pixels in a slice of the filters' gradient: from the problem alone, for the same bits on every device.
+
+    >>> slice_pixels(ConvProblem.parse("n32h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1"))
+    1792
+    """
+    p = problem
+    pixels = p.n * p.oh * p.ow
+    rows, columns = p.kh * p.kw * (p.c // p.groups), p.f // p.groups
+    blocks = -(-rows // 64) * -(-columns // 64) * p.groups
+    slices = min(_BLOCKS // blocks, pixels // _FEWEST, _BYTES // (8 * rows * p.f))
+    slices = max(slices, -(-pixels // _MOST), 1)
+    size = -(-pixels // slices)
+    return -(-size // _STEP) * _STEP
+
+
+def is_narrow(problem: ConvProblem) -> bool:
+    """Whether groups have so few channels that tiles of a product would be mostly empty."""
+    p = problem
+    return p.groups > 1 and (p.c // p.groups) * (p.f // p.groups) < _NARROW
+
+
+_NARROW = 256  # pairs of channels
+_POINTWISE_THREADS = 256
+DIRECT_COLUMNS = 32  # of a block of the filters' gradient
+
+
+def direct(direction: str, element: str, wide: bool, smooth: bool) -> Kernel:
+    """The kernel of narrow groups; `wide`: 16 bytes at a time."""
+    size = np.dtype("float16" if element == "bfloat16" else element).itemsize
+    defines: dict[str, str | int] = {"DIRECTION": DIRECTIONS.index(direction), "ELEMENT": element}
+    if direction == "backprop_filter":
+        return Kernel("direct.cu", "fc_direct", tuple(defines.items()), 256, 256 * max(size, 4))
+    defines.update(WIDE=COPY // size if wide else 1, SMOOTH=int(smooth))
+    return Kernel("direct.cu", "fc_direct", tuple(defines.items()), 256, 0)
+
+
+def sum_slices(element: str) -> Kernel:
+    """The kernel that adds the slices of a filters' gradient."""
+    return Kernel("sum_slices.cu", "fc_sum_slices", (("ELEMENT", element),), _POINTWISE_THREADS, 0)
+
+
+def finish(element: str, smooth: bool) -> Kernel:
+    """The kernel of a bias and an activation alone."""
+    defines = ("ELEMENT", element), ("SMOOTH", int(smooth))
+    return Kernel("finish.cu", "fc_finish", defines, _POINTWISE_THREADS, 0)
+
+
+def pool(entry: str, element: str, average: bool) -> Kernel:
+    """A kernel of pool.cu."""
+    return Kernel("pool.cu", entry, (("ELEMENT", element), ("AVERAGE", int(average))), _POINTWISE_THREADS, 0)
+
+
+def all_kernels(capability: int) -> list[Kernel]:
+    """Every kernel that may be chosen on a device of this compute capability."""
+    found: dict[Kernel, None] = {}
+    for element in ELEMENTS:
+        found[sum_slices(element)] = None
+        found[direct("backprop_filter", element, False, False)] = None
+        for average in () if element == "int32" else (False, True):
+            found[pool("fc_pool", element, average)] = None
+        for smooth in (False,) if element == "int32" else (False, True):
+            found[finish(element, smooth)] = None
+            for direction in DIRECTIONS[:2]:
+                for is_wide in (False, True):
+                    found[direct(direction, element, is_wide, smooth)] = None
+        for kind in kinds(element, capability):
+            for direction in DIRECTIONS:
+                is_final = direction == "backprop_filter"
+                for smooth in (False,) if is_final or element == "int32" else (False, True):
+                    for wide in widths(direction, smooth):
+                        for tile in tiles(element, kind, all(wide), smooth):
+                            found[implicit_gemm(direction, element, kind, tile, wide, smooth, capability)] = None
+    return list(found)
+
+
+def kinds(element: str, capability: int) -> list[Arithmetic]:
+    """Each arithmetic of an element type, over all precisions."""
+    return sorted({arithmetic(element, precision, capability) for precision in PRECISIONS})

@@ -1,0 +1,370 @@
+"""A stand-in for CuPy: its arrays lie in this machine's memory, and its kernels are compiled for the host and recorded.
+
+What fastconv asks of CuPy is here under the same names. Like CuPy's, arrays refuse to become NumPy's unasked.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import math
+import os
+import re
+import subprocess
+import sys
+import tempfile
+import types
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+import fastconv
+
+HERE = os.path.dirname(os.path.abspath(__file__))
+GUARD = 256  # bytes on both sides of an allocation that no kernel may write
+POISON = 0xFF  # NaN in every floating type
+
+
+class _Memory:
+    """An allocation: not initialised, with guards."""
+
+    def __init__(self, size: int) -> None:
+        self.whole = np.full(size + 3 * GUARD, POISON, np.uint8)
+        self.start = GUARD + -self.whole.ctypes.data % GUARD
+        self.size = size
+
+    def check(self) -> None:
+        before, after = self.whole[: self.start], self.whole[self.start + self.size :]
+        assert (before == POISON).all(), "a kernel wrote before an array"
+        assert (after == POISON).all(), "a kernel wrote behind an array"
+
+
+class _Flags(NamedTuple):
+    c_contiguous: bool
+    f_contiguous: bool
+
+
+class _Pointer(NamedTuple):
+    ptr: int
+
+
+class _Number(NamedTuple):
+    id: int
+
+
+def _unwrapped(value: Any) -> Any:
+    if isinstance(value, ndarray):
+        return value.host
+    if isinstance(value, np.ndarray) and value.ndim:
+        raise TypeError(f"Unsupported type {type(value)}")
+    if isinstance(value, (list, tuple)):
+        return type(value)(map(_unwrapped, value))
+    return value
+
+
+def _wrapped(value: Any, memory: Any = None) -> Any:
+    if isinstance(value, (np.ndarray, np.generic)):
+        if memory is None or not np.may_share_memory(value, memory.whole):
+            return array(value)
+        return ndarray(value, memory)
+    return value
+
+
+class ndarray(NDArrayOperatorsMixin):  # noqa: N801
+    """An array on the device."""
+
+    __array_priority__ = 100
+
+    def __init__(self, host: np.ndarray, memory: _Memory) -> None:
+        self.host = host
+        self.memory = memory
+
+    def __getattr__(self, name: str) -> Any:
+        if name in ("shape", "dtype", "ndim", "size", "itemsize", "nbytes", "strides"):
+            return getattr(self.host, name)
+        if name in (
+            "reshape",
+            "transpose",
+            "squeeze",
+            "ravel",
+            "sum",
+            "max",
+            "min",
+            "mean",
+            "any",
+            "all",
+            "copy",
+            "view",
+        ):
+            method = getattr(self.host, name)
+            return lambda *args, **kwargs: _wrapped(method(*map(_unwrapped, args), **kwargs), self.memory)
+        raise AttributeError(f"the stand-in's arrays have no {name}")
+
+    @property
+    def T(self) -> Any:  # noqa: N802
+        return self.transpose()
+
+    @property
+    def flags(self) -> _Flags:
+        return _Flags(self.host.flags.c_contiguous, self.host.flags.f_contiguous)
+
+    @property
+    def data(self) -> _Pointer:
+        return _Pointer(self.host.ctypes.data)
+
+    @property
+    def device(self) -> _Number:
+        return _Number(0)
+
+    def astype(self, dtype: Any, order: str = "K", casting: Any = None, copy: bool = True) -> Any:
+        with np.errstate(all="ignore"):
+            return _wrapped(self.host.astype(dtype, order, copy=copy), self.memory)
+
+    def fill(self, value: Any) -> None:
+        self.host.fill(value)
+
+    def get(self) -> np.ndarray:
+        return self.host.copy()
+
+    def item(self) -> Any:
+        return self.host.item()
+
+    def __len__(self) -> int:
+        return len(self.host)
+
+    def __bool__(self) -> bool:
+        return bool(self.host)
+
+    def __getitem__(self, key: Any) -> Any:
+        return _wrapped(self.host[_unwrapped(key)], self.memory)
+
+    def __setitem__(self, key: Any, value: Any) -> None:
+        self.host[_unwrapped(key)] = _unwrapped(value)
+
+    def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
+        raise TypeError("Implicit conversion to a NumPy array is not allowed. Please use `.get()`.")
+
+    def __array_ufunc__(self, ufunc: Any, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        out = kwargs.pop("out", None)
+        if out is not None:
+            kwargs["out"] = tuple(map(_unwrapped, out))
+        result = getattr(ufunc, method)(*map(_unwrapped, inputs), **kwargs)
+        return _wrapped(result) if out is None else out[0]
+
+    def __array_function__(self, function: Any, kinds: Any, args: Any, kwargs: Any) -> Any:
+        return _called(function, args, kwargs)
+
+
+def _called(function: Any, args: Any, kwargs: Any) -> Any:
+    kwargs = {name: _unwrapped(value) for name, value in kwargs.items()}
+    return _wrapped(function(*map(_unwrapped, args), **kwargs))
+
+
+def empty(shape: Any, dtype: Any = float) -> ndarray:
+    _allocated[0] += 1
+    dtype = np.dtype(dtype)
+    count = int(np.prod(shape, dtype=np.int64))
+    memory = _Memory(count * dtype.itemsize)
+    flat = memory.whole[memory.start : memory.start + memory.size].view(dtype)
+    return ndarray(flat.reshape(shape), memory)
+
+
+_allocated = [0]
+
+
+def allocations() -> int:
+    """How many arrays were made so far."""
+    return _allocated[0]
+
+
+def struct_fields(name: str) -> list[tuple[str, int]]:
+    """The fields, and their bytes, of the structure that a source file defines first and launches take."""
+    with open(os.path.join(os.path.dirname(fastconv.__file__), "_cuda", name)) as file:
+        body = re.findall(r"^struct \w+ {\n(.*?)^};", file.read(), re.MULTILINE | re.DOTALL)[0]
+    fields = []
+    for kind, names in re.findall(r"^ +(long long|int) ([\w, ]+);", body, re.MULTILINE):
+        fields += [(field, 8 if kind == "long long" else 4) for field in names.split(", ") if field != "unused"]
+    return fields
+
+
+def array(value: Any, dtype: Any = None) -> ndarray:
+    host = np.asarray(_unwrapped(value) if isinstance(value, ndarray) else value, dtype)
+    result = empty(host.shape, host.dtype)
+    result.host[...] = host
+    return result
+
+
+def asarray(value: Any, dtype: Any = None) -> ndarray:
+    return value if isinstance(value, ndarray) and dtype in (None, value.dtype) else array(value, dtype)
+
+
+def ascontiguousarray(value: ndarray, dtype: Any = None) -> ndarray:
+    same = dtype is None or value.dtype == dtype
+    return value if value.flags.c_contiguous and same else array(value, dtype)
+
+
+def asnumpy(value: Any) -> np.ndarray:
+    return value.get() if isinstance(value, ndarray) else np.asarray(value)
+
+
+class Launched(NamedTuple):
+    """A launch, as the device would see it."""
+
+    entry: str
+    options: tuple[str, ...]
+    grid: tuple[int, ...]
+    block: tuple[int, ...]
+    shared: int
+
+
+launches: list[Launched] = []
+
+
+class _Settings:
+    """The device that is played."""
+
+    def __init__(self) -> None:
+        self.reset()
+
+    def reset(self) -> None:
+        self.capability = 80
+        self.multiprocessors = 108
+
+
+settings = _Settings()
+_SHARED = {75: 64 << 10, 86: 99 << 10, 89: 99 << 10, 120: 99 << 10, 80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
+_folder = tempfile.TemporaryDirectory(prefix="fastconv-kernels-")
+
+
+def most_shared(capability: int) -> int:
+    """Bytes of shared memory that a block may have at most."""
+    return _SHARED[capability]
+
+
+def _built(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
+    """The kernel as a library of the host."""
+    flags = [
+        "-std=c++17",
+        "-O1",
+        "-shared",
+        "-fPIC",
+        f"-I{HERE}",
+        "-DFC_HOST",
+        f"-DFC_HOST_ARCH={settings.capability}0",
+    ]
+    flags += ["-Wall", "-Werror", "-Wno-unused-function", "-Wno-unknown-pragmas"]
+    flags += ["-fsanitize=undefined", "-fno-sanitize-recover=undefined", "-fno-sanitize=float-divide-by-zero"]
+    flags += [option for option in options if not option.startswith("-std")]
+    name = hashlib.sha256("\0".join([code, *flags]).encode()).hexdigest()[:24]
+    path = os.path.join(_folder.name, name + ".so")
+    if not os.path.exists(path):
+        subprocess.run(["g++", *flags, "-x", "c++", "-", "-o", path], input=code.encode(), check=True)
+    return ctypes.CDLL(path)
+
+
+class RawKernel:
+    """A kernel of a module."""
+
+    def __init__(self, code: str, options: tuple[str, ...], entry: str) -> None:
+        self.entry, self.options = entry, options
+        self.run = getattr(_built(code, options), entry + "_on_host")
+        self.run.restype = ctypes.c_char_p
+        self._most_shared = 48 << 10
+
+    @property
+    def max_dynamic_shared_size_bytes(self) -> int:
+        return self._most_shared
+
+    @max_dynamic_shared_size_bytes.setter
+    def max_dynamic_shared_size_bytes(self, size: int) -> None:
+        assert size <= most_shared(settings.capability), f"{size} bytes of shared memory"
+        self._most_shared = size
+
+    def __call__(self, grid: Any, block: Any, args: Any, *, shared_mem: int = 0) -> None:
+        assert shared_mem <= self._most_shared, f"{shared_mem} bytes of shared memory, {self._most_shared} allowed"
+        assert len(grid) == len(block) == 3 and np.prod(block) <= 1024
+        assert 0 < grid[0] < 2**31 and 0 < grid[1] < 2**16 and 0 < grid[2] < 2**16, grid
+        launches.append(Launched(self.entry, self.options, tuple(grid), tuple(block), shared_mem))
+        memories, values = [], []
+        for value in args:
+            if isinstance(value, ndarray):
+                memories.append(value.memory)
+                values.append(np.uint64(value.data.ptr).tobytes())
+            else:
+                assert isinstance(value, (np.generic, np.ndarray)) and value.size == 1, "a value of a known width"
+                values.append(value.tobytes())
+        buffers = [ctypes.create_string_buffer(value + bytes(16)) for value in values]
+        pointers = (ctypes.c_void_p * len(buffers))(*map(ctypes.addressof, buffers))
+        sizes = [(ctypes.c_uint * 3)(*size) for size in (grid, block)]
+        error = self.run(*sizes, ctypes.c_size_t(shared_mem), pointers)
+        assert error is None, f"{self.entry}: {error.decode()}"
+        for memory in memories:
+            memory.check()
+
+
+class RawModule:
+    """A source file, compiled with options."""
+
+    def __init__(self, *, code: str, options: tuple[str, ...]) -> None:
+        self.code, self.options = code, options
+
+    def get_function(self, entry: str) -> RawKernel:
+        return RawKernel(self.code, self.options, entry)
+
+
+class Device:
+    """A device, as a context too."""
+
+    def __init__(self, number: int) -> None:
+        assert number == 0
+        self.id = number
+        self.compute_capability = str(settings.capability)
+        self.attributes = {"MultiProcessorCount": settings.multiprocessors}
+
+    def __enter__(self) -> Device:
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        pass
+
+
+class _Stream:
+    def synchronize(self) -> None:
+        pass
+
+
+class _Cuda(types.ModuleType):
+    Device = Device
+
+    @staticmethod
+    def get_current_stream() -> _Stream:
+        return _Stream()
+
+
+cuda = _Cuda("cupy.cuda")
+
+
+def forget() -> None:
+    """Unloads CuPy, or what took its place, and what was imported with it."""
+    for name in list(sys.modules):
+        if name.split(".")[0] in ("cupy", "cupyx") or name.startswith("fastconv._cuda"):
+            del sys.modules[name]
+
+
+def install() -> Any:
+    """Puts this module in CuPy's place."""
+    module = sys.modules[__name__]
+    sys.modules["cupy"] = module
+    sys.modules["cupy.cuda"] = cuda
+    special: Any = types.ModuleType("cupyx.scipy.special")
+    special.erf = lambda value: array(np.vectorize(math.erf, otypes=[float])(value.host))
+    scipy: Any = types.ModuleType("cupyx.scipy")
+    scipy.special = special
+    sys.modules.update({"cupyx": types.ModuleType("cupyx"), "cupyx.scipy": scipy, "cupyx.scipy.special": special})
+    return module
+
+
+def __getattr__(name: str) -> Any:
+    function = getattr(np, name)
+    return lambda *args, **kwargs: _called(function, args, kwargs)

@@ -1,0 +1,64 @@
+"""Every kernel that the planner may choose compiles for every architecture, within its registers and memory."""
+
+import concurrent.futures
+import multiprocessing
+import os
+
+import nvrtc
+import pytest
+from standin import most_shared
+
+import fastconv
+from fastconv._cuda import planner
+
+FOLDER = os.path.join(os.path.dirname(fastconv.__file__), "_cuda")
+ARCHITECTURES = [f"sm_{capability}" for capability in planner.ARCHITECTURES] + ["sm_90a"]
+REGISTERS = 1 << 16  # of a multiprocessor
+
+
+def _report(kernel, architecture):
+    options = (*kernel.options, f"-I{FOLDER}")
+    return kernel, nvrtc.compiled(os.path.join(FOLDER, kernel.source), options, architecture)
+
+
+@pytest.fixture(scope="module")
+def workers():
+    """Processes that compile: the compiler does one thing at a time."""
+    context = multiprocessing.get_context("spawn")
+    with concurrent.futures.ProcessPoolExecutor(min(4, os.cpu_count() or 1), context) as pool:
+        yield pool
+
+
+@pytest.mark.parametrize("architecture", ARCHITECTURES)
+def test_every_kernel_compiles_without_spills(architecture, workers):
+    capability = int(architecture.removeprefix("sm_").removesuffix("a"))
+    kernels = planner.all_kernels(capability)
+    assert len(kernels) > 100
+    jobs = [workers.submit(_report, kernel, architecture) for kernel in kernels]
+    for job in concurrent.futures.as_completed(jobs):
+        kernel, report = job.result()
+        assert report.spills == 0, (kernel, report.log)
+        assert report.stack == 0, (kernel, report.log)
+        assert "warning" not in report.log, (kernel, report.log)
+        assert report.registers * kernel.threads <= REGISTERS, (kernel, report.log)
+        assert kernel.shared <= most_shared(capability), kernel
+
+
+@pytest.mark.parametrize("capability", planner.ARCHITECTURES)
+@pytest.mark.parametrize("multiprocessors", [1, 68, 132])
+def test_no_other_kernel_is_ever_chosen(capability, multiprocessors):
+    known = set(planner.all_kernels(capability))
+    for element in planner.ELEMENTS:
+        for precision in ("default", "fast", "strict"):
+            kind = planner.arithmetic(element, precision, capability)
+            for direction in planner.DIRECTIONS:
+                for smooth in (False,) if direction == "backprop_filter" or element == "int32" else (False, True):
+                    for both in ((True, True), (True, False), (False, True), (False, False)):
+                        wide = planner.width(direction, *both, smooth)
+                        for rows, columns in ((49, 2048), (100352, 64), (1000, 30)):
+                            work = planner.Work(rows, columns, 576, 1)
+                            tile = planner.best_tile(
+                                planner.tiles(element, kind, all(wide), smooth), work, multiprocessors
+                            )
+                            chosen = planner.implicit_gemm(direction, element, kind, tile, wide, smooth, capability)
+                            assert chosen in known

@@ -1,0 +1,118 @@
+"""Every function of fastconv.nn gives for CuPy arrays what it gives for NumPy's."""
+
+import numpy as np
+import pytest
+from problems import DTYPES, random_array
+
+from fastconv import nn
+
+
+def draw(dtype, *shape):
+    return random_array(np.random.default_rng(sum(shape)), shape, dtype)
+
+
+def pool_gradient(x, ksize, strides, padding):
+    y = nn.max_pool2d(x, ksize, strides, padding)
+    return nn.max_pool2d_grad(x, y, y, ksize, strides, padding)
+
+
+# Each call gets what makes an array of a dtype: NumPy's, or moved to the device.
+CALLS = {
+    "conv1d": lambda a: nn.conv1d(a(2, 9, 4), a(3, 4, 8), 2, "SAME"),
+    "convolution": lambda a: nn.convolution(a(1, 6, 6, 4), a(3, 3, 4, 8)),
+    "atrous_conv2d": lambda a: nn.atrous_conv2d(a(1, 9, 9, 4), a(3, 3, 4, 8), 2, "SAME"),
+    "conv2d_transpose": lambda a: nn.conv2d_transpose(a(2, 4, 4, 8), a(3, 3, 4, 8), (2, 8, 8, 4), 2),
+    "conv1d_transpose": lambda a: nn.conv1d_transpose(a(2, 5, 8), a(3, 4, 8), (2, 10, 4), 2),
+    "atrous_conv2d_transpose": lambda a: nn.atrous_conv2d_transpose(
+        a(1, 5, 5, 8), a(3, 3, 4, 8), (1, 5, 5, 4), 2, "SAME"
+    ),
+    "depthwise_conv2d": lambda a: nn.depthwise_conv2d(a(2, 7, 7, 8), a(3, 3, 8, 2), 1, "SAME"),
+    "depthwise_conv2d_backprop_input": lambda a: nn.depthwise_conv2d_backprop_input(
+        (2, 7, 7, 8), a(3, 3, 8, 1), a(2, 4, 4, 8), 2, "SAME"
+    ),
+    "depthwise_conv2d_backprop_filter": lambda a: nn.depthwise_conv2d_backprop_filter(
+        a(2, 7, 7, 8), (3, 3, 8, 2), a(2, 7, 7, 16), 1, "SAME"
+    ),
+    "separable_conv2d": lambda a: nn.separable_conv2d(a(1, 6, 6, 8), a(3, 3, 8, 1), a(1, 1, 8, 16), 1, "SAME"),
+    "max_pool2d": lambda a: nn.max_pool2d(a(2, 9, 8, 5), 3, 2, "SAME"),
+    "max_pool2d NCHW": lambda a: nn.max_pool2d(a(2, 5, 9, 8), 2, 2, "VALID", "NCHW"),
+    "max_pool": lambda a: nn.max_pool(a(2, 9, 8, 5), 3, 1, [[0, 0], [1, 2], [2, 0], [0, 0]]),
+    "max_pool over channels": lambda a: nn.max_pool2d(a(2, 3, 3, 8), [1, 1, 1, 2], [1, 1, 1, 2], "VALID"),
+    "avg_pool2d": lambda a: nn.avg_pool2d(a(2, 9, 8, 5), 3, 2, "SAME"),
+    "avg_pool": lambda a: nn.avg_pool(a(2, 9, 8, 5), (2, 3), (3, 1), "VALID"),
+    "max_pool2d_grad": lambda a: pool_gradient(a(2, 9, 8, 5), 3, 2, "SAME"),
+    "avg_pool2d_grad": lambda a: nn.avg_pool2d_grad((2, 9, 8, 5), a(2, 5, 4, 5), 3, 2, "SAME"),
+    "max_pool_with_argmax": lambda a: nn.max_pool_with_argmax(a(2, 9, 8, 5), 3, 2, "SAME")[0],
+    "argmax": lambda a: nn.max_pool_with_argmax(a(2, 9, 8, 5), 3, 2, "SAME", include_batch_in_index=True)[1],
+    "relu": lambda a: nn.relu(a(3, 5)),
+    "relu6": lambda a: nn.relu6(a(3, 5) * a(3, 5)),
+    "leaky_relu": lambda a: nn.leaky_relu(a(3, 5)),
+    "elu": lambda a: nn.elu(a(3, 5)),
+    "silu": lambda a: nn.silu(a(3, 5)),
+    "gelu": lambda a: nn.gelu(a(3, 5)),
+    "gelu, approximately": lambda a: nn.gelu(a(3, 5), approximate=True),
+    "relu_grad": lambda a: nn.relu_grad(a(3, 5), a(5, 3).T),
+    "relu6_grad": lambda a: nn.relu6_grad(a(3, 5), a(5, 3).T),
+    "leaky_relu_grad": lambda a: nn.leaky_relu_grad(a(3, 5), a(5, 3).T),
+    "elu_grad": lambda a: nn.elu_grad(a(3, 5), a(5, 3).T),
+    "softmax": lambda a: nn.softmax(a(3, 5)),
+    "softmax_grad": lambda a: nn.softmax_grad(a(3, 5), a(5, 3).T),
+    "bias_add": lambda a: nn.bias_add(a(2, 3, 3, 5), a(5)),
+    "bias_add_grad": lambda a: nn.bias_add_grad(a(2, 3, 3, 5)),
+    "batch_normalization": lambda a: nn.batch_normalization(a(4, 5), a(5), a(5) * a(5), a(5), a(5), 1e-3),
+    "local_response_normalization": lambda a: nn.local_response_normalization(a(2, 3, 3, 9), 2),
+    "local_response_normalization_grad": lambda a: nn.local_response_normalization_grad(
+        a(2, 3, 3, 9), a(2, 9, 3, 3).transpose(0, 2, 3, 1), a(2, 3, 3, 9), 2
+    ),
+}
+INTEGERS = {
+    "conv1d", "convolution", "atrous_conv2d", "conv2d_transpose", "conv1d_transpose", "atrous_conv2d_transpose",
+    "depthwise_conv2d", "depthwise_conv2d_backprop_input", "depthwise_conv2d_backprop_filter", "separable_conv2d",
+    "max_pool2d", "max_pool2d NCHW", "max_pool", "max_pool over channels", "relu", "relu6", "relu_grad", "bias_add",
+    "bias_add_grad",
+}  # fmt: skip
+TOLERANCE = {"float16": 2e-2, "bfloat16": 1e-1, "float32": 1e-4, "float64": 1e-12, "int32": 0}
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("name", CALLS)
+def test_functions_give_what_they_give_for_numpy_arrays(cupy, name, dtype):
+    if dtype == "int32" and name not in INTEGERS:
+        pytest.skip("takes no integers")
+    want = CALLS[name](lambda *shape: draw(dtype, *shape))
+    got = CALLS[name](lambda *shape: cupy.asarray(draw(dtype, *shape)))
+    assert isinstance(got, cupy.ndarray)
+    assert got.dtype == want.dtype
+    assert got.shape == want.shape
+    tolerance = TOLERANCE[dtype]
+    np.testing.assert_allclose(got.get().astype(float), want.astype(float), rtol=tolerance, atol=tolerance)
+
+
+def test_every_function_is_called():
+    assert {name.split(",")[0].split(" ")[0] for name in CALLS} | {"conv2d", "conv2d_backprop_input"} | {
+        "conv2d_backprop_filter"
+    } == set(nn.__all__) | {"argmax"}
+
+
+@pytest.mark.parametrize("name", ["max_pool2d", "avg_pool2d", "relu", "elu"])
+def test_out_is_written(cupy, name):
+    x = cupy.asarray(draw("float32", 2, 9, 8, 5))
+    arguments = (3, 2, "SAME") if "pool" in name else ()
+    want = getattr(nn, name)(x, *arguments)
+    out = cupy.empty(want.shape, np.float32)
+    assert getattr(nn, name)(x, *arguments, out=out) is out
+    np.testing.assert_array_equal(out.get(), want.get())
+    with pytest.raises(TypeError, match="out: expected a CuPy array, got a NumPy array"):
+        getattr(nn, name)(x, *arguments, out=want.get())
+
+
+def test_pools_keep_nan_and_minus_infinity_in_their_windows(cupy):
+    x = draw("float32", 1, 8, 8, 3)
+    x[0, 3, 3, 1] = np.nan
+    x[0, :, :, 2] = -np.inf
+    want = nn.max_pool2d(x, 2, 2, "SAME")
+    np.testing.assert_array_equal(nn.max_pool2d(cupy.asarray(x), 2, 2, "SAME").get(), want)
+    dy = draw("float32", 1, 4, 4, 3)
+    want = nn.max_pool2d_grad(x, want, dy, 2, 2, "SAME")
+    moved = [cupy.asarray(array) for array in (x, nn.max_pool2d(x, 2, 2, "SAME"), dy)]
+    np.testing.assert_array_equal(nn.max_pool2d_grad(*moved, 2, 2, "SAME").get(), want)
