@@ -53,7 +53,7 @@ struct alignas(WIDE * sizeof(Element)) Vector {
     Element elements[WIDE];
 };
 
-extern "C" __global__ void __launch_bounds__(256)
+extern "C" __global__ void __launch_bounds__(256, 2)
     fc_direct(const Gather p, const Element *source, const Element *filter, Element *result, const Sum *bias) {
     const int outputs = p.outputs * p.groups;
     const long long index = blockIdx.x * 256LL + threadIdx.x;
