@@ -254,7 +254,9 @@ def _built(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
         f"-DFC_HOST_ARCH={settings.capability}0",
     ]
     flags += ["-Wall", "-Werror", "-Wno-unused-function", "-Wno-unknown-pragmas"]
-    flags += ["-fsanitize=undefined", "-fno-sanitize-recover=undefined", "-fno-sanitize=float-divide-by-zero"]
+    # Checks of pointers take as long as all others, and find nothing here: no address is null, and guards see the rest.
+    flags += ["-fsanitize=undefined", "-fno-sanitize=null,object-size,vptr,pointer-overflow,float-divide-by-zero"]
+    flags += ["-fno-sanitize-recover=all"]
     flags += [option for option in options if not option.startswith("-std")]
     name = hashlib.sha256("\0".join([code, *flags]).encode()).hexdigest()[:24]
     path = os.path.join(_folder.name, name + ".so")

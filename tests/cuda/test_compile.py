@@ -16,11 +16,6 @@ ARCHITECTURES = [f"sm_{capability}" for capability in planner.ARCHITECTURES] + [
 REGISTERS = 1 << 16  # of a multiprocessor
 
 
-def _report(kernel, architecture):
-    options = (*kernel.options, f"-I{FOLDER}")
-    return kernel, nvrtc.compiled(os.path.join(FOLDER, kernel.source), options, architecture)
-
-
 @pytest.fixture(scope="module")
 def workers():
     """Processes that compile: the compiler does one thing at a time."""
@@ -34,9 +29,12 @@ def test_every_kernel_compiles_without_spills(architecture, workers):
     capability = int(architecture.removeprefix("sm_").removesuffix("a"))
     kernels = planner.all_kernels(capability)
     assert len(kernels) > 100
-    jobs = [workers.submit(_report, kernel, architecture) for kernel in kernels]
+    jobs = {}
+    for kernel in kernels:
+        path, options = os.path.join(FOLDER, kernel.source), (*kernel.options, f"-I{FOLDER}")
+        jobs[workers.submit(nvrtc.compiled, path, options, architecture)] = kernel
     for job in concurrent.futures.as_completed(jobs):
-        kernel, report = job.result()
+        kernel, report = jobs[job], job.result()
         assert report.spills == 0, (kernel, report.log)
         assert report.stack == 0, (kernel, report.log)
         assert "warning" not in report.log, (kernel, report.log)
