@@ -254,7 +254,8 @@ def check_output(
         raise ValueError("out: must be C-contiguous and aligned")
     if not (on_device or flags.writeable):
         raise ValueError("out: is read-only")
-    if any(np.may_share_memory(out, as_array("out", getattr(array, "array", array))) for array in inputs):
+    arrays = [as_array("out", getattr(array, "array", array)) for array in inputs]
+    if any(np.may_share_memory(out, array) for array in arrays if is_on_device(array) == on_device):
         raise ValueError("out: overlaps an input in memory")
 
 

@@ -81,6 +81,7 @@ def gated(gradient: np.ndarray, features: np.ndarray, limit: float, out: np.ndar
         check_output(out, gradient.shape, gradient.dtype, operands, is_on_device(gradient))
     if gradient.dtype not in (np.dtype(np.float32), np.dtype(np.float64)) or is_on_device(gradient):
         result = np.where((features > 0) & ~(features >= limit), gradient, gradient.dtype.type(0))
+        result = result.astype(gradient.dtype, copy=False)  # CuPy widens bfloat16
         if out is None:
             return result
         out[...] = result

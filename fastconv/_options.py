@@ -45,8 +45,8 @@ def options(
     ----------
     precision : {"default", "fast", "strict"}, optional
         "default" is at least as accurate as TensorFlow; "fast" may err up to 2.5 times as much;
-        "strict" takes direct sums only. On a CUDA device the products of float32 are those of two TF32 numbers,
-        of one with "fast", and single fused multiply-adds with "strict".
+        "strict" takes direct sums only. On a CUDA device, from compute capability 8.0 on, float32 is
+        multiplied as the sum of two TF32 numbers, as one with "fast", and as itself with "strict".
     implementation : str, optional
         The name of one implementation, as ``FASTCONV_VERBOSE=1`` prints it. A call that it cannot
         serve raises ValueError with the reason.

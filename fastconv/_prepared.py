@@ -16,6 +16,7 @@ class PreparedFilters:
 
     They are accepted wherever filters are, for input of their dtype, and give the same bits. They hold a
     read-only copy of the filters, to which ``numpy.asarray`` gives access, and pickle as that plain array.
+    Those of CuPy arrays hold a copy on the device.
     Several threads may use them at once.
 
     Attributes

@@ -34,7 +34,6 @@ _SHORT = """
 GATHER = np.dtype([(name, np.int64) for name in _LONG.split()] + [(name, np.int32) for name in _SHORT.split()])
 
 _SHARED_BY_DEFAULT = 48 << 10  # bytes that a block may have without asking
-_THREADS = 256
 
 
 class Device(NamedTuple):

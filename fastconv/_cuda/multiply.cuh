@@ -208,9 +208,10 @@ template <int PARTS, int TILE_M, int TILE_N> struct Tf32Multiplier : Fragments<T
             fragments[0][index][element] = both.high;
             fragments[1][index][element] = both.low;
         } else {
-            unsigned bits = bits_of(value);
-            bool is_number = (bits & 0x7fffffff) <= 0x7f800000;
-            fragments[0][index][element] = is_number ? rounded_to_tf32(bits) : 0x7fffffff;
+            const unsigned bits = bits_of(value), size = bits & 0x7fffffff;
+            // What would round to infinity is cut off; of NaN all bits are set.
+            const unsigned finite = size < 0x7f7ff000 ? rounded_to_tf32(bits) : bits & 0xffffe000;
+            fragments[0][index][element] = size <= 0x7f800000 ? finite : 0x7fffffff;
         }
     }
 };

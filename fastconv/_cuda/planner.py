@@ -90,7 +90,8 @@ def arithmetic(element: str, precision: str, capability: int) -> Arithmetic:
     speed; and itself where the caller wants plain sums.
     """
     if element in ("float16", "bfloat16"):
-        return Arithmetic.HALVES if capability >= 80 or element == "float16" else Arithmetic.SCALAR
+        least = 75 if element == "float16" else 80
+        return Arithmetic.HALVES if capability >= least else Arithmetic.SCALAR
     if capability < 80 or element == "int32":
         return Arithmetic.SCALAR
     if element == "float64":
@@ -162,6 +163,7 @@ def best_tile(choices: tuple[Tile, ...], work: Work, multiprocessors: int) -> Ti
 # The blocks of a filters' gradient that keep any device busy, the fewest pixels worth a slice of their own, the most
 # of one, whose sums are added one after the other, and the most that the slices' sums may take.
 _BLOCKS, _FEWEST, _MOST, _BYTES = 512, 512, 1 << 16, 64 << 20
+_REPEATS = (1 << 16) - 1  # groups by slices, an axis of the grid
 _STEP = 32  # pixels that are multiplied at a time, or half as many
 
 
@@ -176,8 +178,8 @@ def slice_pixels(problem: ConvProblem) -> int:
     pixels = p.n * p.oh * p.ow
     rows, columns = p.kh * p.kw * (p.c // p.groups), p.f // p.groups
     blocks = -(-rows // 64) * -(-columns // 64) * p.groups
-    slices = min(_BLOCKS // blocks, pixels // _FEWEST, _BYTES // (8 * rows * p.f))
-    slices = max(slices, -(-pixels // _MOST), 1)
+    slices = max(min(_BLOCKS // blocks, pixels // _FEWEST), -(-pixels // _MOST))
+    slices = max(min(slices, _BYTES // (8 * rows * p.f), _REPEATS // p.groups), 1)
     size = -(-pixels // slices)
     return -(-size // _STEP) * _STEP
 

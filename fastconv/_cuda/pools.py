@@ -55,6 +55,8 @@ def run_pool(windows: Windows, average: bool, images: Any, result: Any, places: 
 
 def largest(windows: Windows, images: Any) -> tuple[Any, Any]:
     """Each window's maximum, and its first place in the image, row * W + column; the first NaN where there is one."""
+    if images.dtype.kind in "iu":
+        raise TypeError(f"input: places of maxima of dtype {images.dtype} are not computed for CuPy arrays")
     shape = (images.shape[0], *windows.out, images.shape[3])
     with cupy.cuda.Device(images.device.id):
         best, places = cupy.empty(shape, images.dtype), cupy.empty(shape, np.int64)

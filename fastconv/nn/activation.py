@@ -396,7 +396,7 @@ def leaky_relu_grad(
     array([1., 5.], dtype=float32)
     """
     dy, x = same_shape(("gradients", "features"), gradients, features)
-    return stored(np.where(x > 0, dy, dy * dy.dtype.type(alpha)), out)
+    return stored(narrowed(dy, np.where(x > 0, dy, dy * dy.dtype.type(alpha))), out)
 
 
 def elu_grad(
@@ -437,4 +437,4 @@ def elu_grad(
     array([2.5, 5. ], dtype=float32)
     """
     dy, x = same_shape(("gradients", "outputs"), gradients, outputs)
-    return stored(np.where(x < 0, dy * (x + dy.dtype.type(1)), dy), out)
+    return stored(narrowed(dy, np.where(x < 0, dy * (x + dy.dtype.type(1)), dy)), out)

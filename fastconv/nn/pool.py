@@ -399,11 +399,14 @@ def max_pool2d_grad(
     images = as_images(windows, x)
     want = result_shape(windows, x.shape, images.shape[3])
     dy = array_beside("grad", grad, "orig_input", x)
-    for label, shape in (("orig_output", np.shape(orig_output)), ("grad", dy.shape)):
+    for label, shape in (
+        ("orig_output", array_beside("orig_output", orig_output, "orig_input", x).shape),
+        ("grad", dy.shape),
+    ):
         if shape != want:
             raise ValueError(f"{label}: has shape {shape}, but the result has shape {want} (orig_input {x.shape})")
     values = as_images(windows, dy)
-    if in_c(x):
+    if in_c(x) or is_on_device(x):
         return stored(run_gradient(windows, images, values, images.shape, x.dtype), out)
     _, place = _largest(windows, images)
     n, h, w, c = images.shape

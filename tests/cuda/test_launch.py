@@ -132,7 +132,11 @@ def test_structures_have_the_size_of_the_kernels(cupy):
 def test_workspaces_of_filter_gradients_are_bounded(cupy):
     from fastconv._cuda.planner import slice_pixels
 
-    for token in ("n256h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1", "n32h7w7c512_k3x3f512_s1x1_d1x1_p1,1,1,1_g1"):
+    for token in (
+        "n256h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1",
+        "n32h7w7c512_k3x3f512_s1x1_d1x1_p1,1,1,1_g1",
+        "n128h256w256c512_k3x3f512_s1x1_d1x1_p1,1,1,1_g1",
+    ):
         p = ConvProblem.parse(token)
         slices = -(-p.n * p.oh * p.ow // slice_pixels(p))
         assert slices * p.kh * p.kw * p.c * p.f * 4 <= 64 << 20
