@@ -254,7 +254,10 @@ def check_output(
         raise ValueError("out: must be C-contiguous and aligned")
     if not (on_device or flags.writeable):
         raise ValueError("out: is read-only")
-    arrays = [as_array("out", getattr(array, "array", array)) for array in inputs]
+    arrays: list[Any] = [as_array("out", getattr(array, "array", array)) for array in inputs]
+    for array in arrays if on_device else ():
+        if is_on_device(array) and array.device.id != out.device.id:
+            raise ValueError(f"out: is on device {out.device.id}, but an input is on device {array.device.id}")
     if any(np.may_share_memory(out, array) for array in arrays if is_on_device(array) == on_device):
         raise ValueError("out: overlaps an input in memory")
 

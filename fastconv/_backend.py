@@ -15,6 +15,11 @@ def is_on_device(value: Any) -> bool:
     return kind is not None and isinstance(value, kind)
 
 
+def is_array(value: Any) -> bool:
+    """Whether it is an array of either kind."""
+    return isinstance(value, np.ndarray) or is_on_device(value)
+
+
 def moved(array: np.ndarray, like: Any) -> np.ndarray:
     """The array where `like` is: what a list held is moved to its device."""
     if is_on_device(like) and not is_on_device(array):

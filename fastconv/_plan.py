@@ -318,7 +318,7 @@ class Plan(_cpu.Launch):
         start = time.perf_counter()
         self.sums(a, b, result, threads, extras)
         if VERBOSE:
-            self._tell(threads, 1e3 * (time.perf_counter() - start))
+            tell(self, f"{_cpu.instruction_set()} {threads} threads", 1e3 * (time.perf_counter() - start))
 
     def _run_batches(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, extras: Extras | None) -> None:
         """Several batch dimensions as one; one after the other where that would take a copy of the input."""
@@ -329,16 +329,18 @@ class Plan(_cpu.Launch):
             for images, results in zip(x, y):
                 self._run_batches(images, w, results, extras)
 
-    def _tell(self, threads: int, milliseconds: float) -> None:
-        layout = "NCHW" if self.channels_first else "NHWC"
-        print(
-            f"fastconv: {self.problem} {self.direction} {self.dtype.name} {layout} {self.implementation.name}"
-            f" {_cpu.instruction_set()} {threads} threads {milliseconds:.3f} ms",
-            file=sys.stderr,
-        )
-        if VERBOSE > 1:
-            for name, reason in self.refusals:
-                print(f"fastconv:   not {name}: {reason}", file=sys.stderr)
+
+def tell(plan: Any, where: str, milliseconds: float) -> None:
+    """Tells whoever watches about a call of a plan, for arrays of any kind, and why other implementations refused."""
+    layout = "NCHW" if plan.channels_first else "NHWC"
+    print(
+        f"fastconv: {plan.problem} {plan.direction} {plan.dtype.name} {layout} {plan.implementation.name}"
+        f" {where} {milliseconds:.3f} ms",
+        file=sys.stderr,
+    )
+    if VERBOSE > 1:
+        for name, reason in plan.refusals:
+            print(f"fastconv:   not {name}: {reason}", file=sys.stderr)
 
 
 def _verbosity() -> int:

@@ -22,7 +22,7 @@ struct Gather {
     int step_h, step_w;
     int reach_h, reach_w;
     int start_h, start_w;
-    int row_tiles, column_tiles; // of the product
+    int column_tiles; // of the product
     int activation;
     int even; // as are all columns and strides of the result, and its first pair is aligned
 };

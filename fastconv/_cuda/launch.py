@@ -29,7 +29,7 @@ _LONG = """
 """
 _SHORT = """
     rows columns height width taps_h taps_w channels outputs groups step_h step_w reach_h reach_w start_h start_w
-    row_tiles column_tiles activation even unused
+    column_tiles activation even
 """
 GATHER = np.dtype([(name, np.int64) for name in _LONG.split()] + [(name, np.int32) for name in _SHORT.split()])
 
@@ -195,7 +195,6 @@ def _product(
     gather = packed(
         GATHER,
         **fields,
-        row_tiles=row_tiles,
         column_tiles=column_tiles,
         activation=ACTIVATIONS.index(call.activation),
         even=even and work.columns % 2 == 0,
@@ -336,14 +335,18 @@ IMPLEMENTATIONS = (
 )
 
 
-def choose(problem: ConvProblem, wanted: str | None) -> Implementation:
-    """The first implementation that takes the problem, or the one that the caller wants."""
+def choose(problem: ConvProblem, wanted: str | None) -> tuple[Implementation, tuple[tuple[str, str], ...]]:
+    """The first implementation that takes the problem, or the one that the caller wants, and why others refused."""
+    refusals: list[tuple[str, str]] = []
     for entry in IMPLEMENTATIONS:
         reason = entry.refuses(problem)
-        if wanted == entry.name and reason is not None:
+        if reason is None and wanted not in (None, entry.name):
+            reason = f"implementation {wanted!r} was asked for"
+        if reason is None:
+            return entry, tuple(refusals)
+        if wanted == entry.name:
             raise ValueError(f"implementation: {wanted!r} refuses {problem}: {reason}")
-        if reason is None and wanted in (None, entry.name):
-            return entry
+        refusals.append((entry.name, reason))
     raise ValueError(f"implementation: {wanted!r} does not compute CuPy arrays")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 import time
 from typing import Any
 
@@ -14,7 +13,7 @@ from fastconv._cuda import planner
 from fastconv._cuda.launch import MAKERS, NOTHING, Call, Steps, choose, device, finished
 from fastconv._epilogue import Extras
 from fastconv._options import current
-from fastconv._plan import VERBOSE, problem_of
+from fastconv._plan import VERBOSE, problem_of, tell
 from fastconv._problem import ConvProblem
 
 _MOST_STEPS = 64  # that a plan keeps, of arrays with different strides and alignment
@@ -38,7 +37,7 @@ class DevicePlan:
         self.dtype = dtype
         self.channels_first = channels_first
         self.precision = options.precision
-        self.implementation = choose(problem, options.implementation)
+        self.implementation, self.refusals = choose(problem, options.implementation)
         self.is_empty = problem.output_is_empty or problem.input_is_empty or problem.filter_is_empty
         self._steps: dict[Any, Steps] = {}
 
@@ -65,7 +64,7 @@ class DevicePlan:
                 self._run(a, b, out, bias, None if extras is None else extras.activation)
                 if VERBOSE:
                     cupy.cuda.get_current_stream().synchronize()
-                    self._tell(a.device.id, 1e3 * (time.perf_counter() - start))
+                    tell(self, f"cuda device {a.device.id}", 1e3 * (time.perf_counter() - start))
         return out
 
     def _run(self, a: Any, b: Any, out: Any, bias: Any, activation: str | None) -> None:
@@ -115,14 +114,6 @@ class DevicePlan:
                 self._steps.clear()
             self._steps[key] = found
         return found
-
-    def _tell(self, number: int, milliseconds: float) -> None:
-        layout = "NCHW" if self.channels_first else "NHWC"
-        print(
-            f"fastconv: {self.problem} {self.direction} {self.dtype.name} {layout} {self.implementation.name}"
-            f" cuda device {number} {milliseconds:.3f} ms",
-            file=sys.stderr,
-        )
 
 
 _MOST_PLANS = 1024

@@ -56,7 +56,8 @@ def run_pool(windows: Windows, average: bool, images: Any, result: Any, places: 
 def largest(windows: Windows, images: Any) -> tuple[Any, Any]:
     """Each window's maximum, and its first place in the image, row * W + column; the first NaN where there is one."""
     if images.dtype.kind in "iu":
-        raise TypeError(f"input: places of maxima of dtype {images.dtype} are not computed for CuPy arrays")
+        best, places = largest(windows, _exact(images))
+        return best.astype(images.dtype), places
     shape = (images.shape[0], *windows.out, images.shape[3])
     with cupy.cuda.Device(images.device.id):
         best, places = cupy.empty(shape, images.dtype), cupy.empty(shape, np.int64)
@@ -64,13 +65,23 @@ def largest(windows: Windows, images: Any) -> tuple[Any, Any]:
     return best, places
 
 
+def _exact(integers: Any) -> Any:
+    """Integers as float64, which holds those of up to 32 bits."""
+    if integers.itemsize > 4:
+        raise TypeError(f"input: maxima of dtype {integers.dtype} have no places on a device; convert it with astype")
+    return integers.astype(np.float64)
+
+
 def run_gradient(windows: Windows, images: Any, gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """The gradient of NHWC images of this shape: of their maximum or, without images, their mean."""
+    gradient = gradient.astype(dtype, copy=False)
+    if gradient.dtype.kind in "iu":  # sums of 32 bits are exact in float64, and wrap when they are narrowed
+        exact = run_gradient(windows, images, _exact(gradient), shape, np.float64)
+        return exact.astype(np.int64).astype(dtype)
     with cupy.cuda.Device(gradient.device.id):
         result = cupy.empty(shape, dtype)
         if result.size:
             places = NOTHING if images is None else largest(windows, images)[1]
-            gradient = gradient.astype(dtype, copy=False)
             launch = _launch("fc_pool_gradient", windows, images is None, result, gradient, result.size)
             launch.run(gradient, result, places)
     return result

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_of, as_array, channels_first, shape_of
-from fastconv._backend import is_on_device
+from fastconv._backend import is_array
 from fastconv._prepared import PreparedFilters
 from fastconv.nn.conv import conv2d
 from fastconv.nn.gradient import conv2d_backprop_filter, input_gradient
@@ -225,11 +225,10 @@ def depthwise_conv2d_backprop_filter(
     _check_depth(("input", "filter_sizes"), x.shape, sizes, channels_first(data_format))
     groups = (*sizes[:2], 1, sizes[2] * sizes[3])
     flat: Any = out
-    is_array = isinstance(out, np.ndarray) or is_on_device(out)
-    if out is not None and is_array and out.shape == sizes and out.flags.c_contiguous:
-        flat = out.reshape(groups)
-    elif out is not None and is_array and out.shape != sizes:
-        raise ValueError(f"out: has shape {out.shape}, but the result has shape {sizes}")
+    if is_array(out) and flat.shape == sizes and flat.flags.c_contiguous:
+        flat = flat.reshape(groups)
+    elif is_array(out) and flat.shape != sizes:
+        raise ValueError(f"out: has shape {flat.shape}, but the result has shape {sizes}")
     result = conv2d_backprop_filter(
         x, groups, out_backprop, strides, padding, data_format=data_format, dilations=dilations, out=flat
     )

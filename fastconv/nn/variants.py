@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_of, as_array, spatial
-from fastconv._backend import is_on_device
+from fastconv._backend import is_array
 from fastconv._prepared import PreparedFilters
 from fastconv.nn.conv import conv2d
 
@@ -179,7 +179,7 @@ def bank_as_row(filters: Any) -> Any:
 
 def result_as_row(out: Any, axis: int) -> Any:
     """What the result is written to; what is no array is left to the check of `out`."""
-    return np.expand_dims(out, axis) if (isinstance(out, np.ndarray) or is_on_device(out)) and out.ndim > 1 else out
+    return np.expand_dims(out, axis) if is_array(out) and out.ndim > 1 else out
 
 
 def conv1d(

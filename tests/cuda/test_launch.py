@@ -87,6 +87,18 @@ def test_out_is_written_and_checked(cupy, operands):
         nn.conv2d(x, w, 1, "SAME", out=cupy.empty((2, 8, 8, 16), np.float32)[..., ::2])
 
 
+def test_arrays_of_two_devices_do_not_mix(cupy, operands):
+    x, w = operands
+    far = cupy.empty((2, 8, 8, 8), np.float32)
+    far.memory.device = 1
+    with pytest.raises(ValueError, match="out: is on device 1, but an input is on device 0"):
+        nn.conv2d(x, w, 1, "SAME", out=far)
+    with pytest.raises(ValueError, match="out: is on device 1"):
+        nn.relu(x, out=far)
+    with pytest.raises(ValueError, match="arrays are on devices 1 and 0"):
+        nn.conv2d(far, w, 1, "SAME")
+
+
 def test_views_are_read_where_they_lie(cupy, operands):
     w = operands[1]
     large = cupy.asarray(np.random.default_rng(0).standard_normal((2, 10, 20, 8)).astype(np.float32))

@@ -68,6 +68,7 @@ CALLS = {
 INTEGERS = {
     "conv1d", "convolution", "atrous_conv2d", "conv2d_transpose", "conv1d_transpose", "atrous_conv2d_transpose",
     "depthwise_conv2d", "depthwise_conv2d_backprop_input", "depthwise_conv2d_backprop_filter", "separable_conv2d",
+    "max_pool2d_grad", "max_pool_with_argmax", "argmax",
     "max_pool2d", "max_pool2d NCHW", "max_pool", "max_pool over channels", "relu", "relu6", "relu_grad", "bias_add",
     "bias_add_grad",
 }  # fmt: skip
