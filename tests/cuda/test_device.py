@@ -19,6 +19,7 @@ from test_relatives_on_device import (
     test_functions_give_what_they_give_for_numpy_arrays,
     test_out_is_written,
     test_pools_keep_nan_and_minus_infinity_in_their_windows,
+    test_rectifiers_take_unusual_numbers,
 )
 
 from fastconv._problem import ConvProblem
@@ -31,6 +32,7 @@ __all__ = [
     "test_out_is_written",
     "test_pools_keep_nan_and_minus_infinity_in_their_windows",
     "test_precision_tells_how_float32_is_multiplied",
+    "test_rectifiers_take_unusual_numbers",
     "test_results_do_not_depend_on_the_batch",
     "test_unusual_numbers_touch_the_outputs_whose_window_holds_them",
 ]

@@ -107,6 +107,12 @@ def test_out_is_written(cupy, name):
         getattr(nn, name)(x, *arguments, out=want.get())
 
 
+@pytest.mark.parametrize("name", ["relu", "relu6"])
+def test_rectifiers_take_unusual_numbers(cupy, name):
+    x = np.array([-np.inf, np.inf, np.nan, -1, 0, 7], np.float32)
+    np.testing.assert_array_equal(getattr(nn, name)(cupy.asarray(x)).get(), getattr(nn, name)(x))
+
+
 def test_pools_keep_nan_and_minus_infinity_in_their_windows(cupy):
     x = draw("float32", 1, 8, 8, 3)
     x[0, 3, 3, 1] = np.nan
