@@ -3,9 +3,11 @@
 
 #ifdef FC_HOST
 #include "host.h"
+#define FC_CALLED static
 #define FC_ARCH FC_HOST_ARCH
 #else
 #define FC_ARCH __CUDA_ARCH__
+#define FC_CALLED static __device__ __noinline__
 #define FC_EXPORT(kernel)
 #define FC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
 #endif
