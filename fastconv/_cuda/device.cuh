@@ -66,6 +66,15 @@ FC_DEVICE bool any_of_warp(bool mine) {
 #endif
 }
 
+// Waits for the warp, whose writes to shared memory can then be read.
+FC_DEVICE void warp_barrier() {
+#ifdef FC_HOST
+    fc_host::any_of_warp(false);
+#else
+    __syncwarp();
+#endif
+}
+
 // --- Copies from global to shared memory ---
 // They are asynchronous from sm_80 on: what was copied can be read after commit, wait and __syncthreads.
 

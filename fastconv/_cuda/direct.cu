@@ -82,7 +82,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                     sums[e] = multiply_add(widened(cells.elements[e]), widened(taps.elements[e]), sums[e]);
             }
         }
-    Finish<Element, FC_SMOOTH> finish(p.activation);
+    Finish<Element> finish(p.activation);
     Vector finished;
 #pragma unroll
     for (int e = 0; e < WIDE; e++) finished.elements[e] = finish(bias ? sums[e] + bias[column + e] : sums[e]);

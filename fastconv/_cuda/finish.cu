@@ -9,7 +9,7 @@ extern "C" __global__ void fc_finish(const Element *source, Element *result, con
                                      long long channels, int activation) {
     const long long index = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (index >= count) return;
-    Finish<Element, FC_SMOOTH> finish(activation);
+    Finish<Element> finish(activation);
     const Sum sum = source ? widened(source[index]) : Sum(0);
     result[index] = finish(bias ? sum + bias[index % channels] : sum);
 }

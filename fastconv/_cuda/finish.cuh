@@ -43,8 +43,8 @@ template <> struct Clamp<unsigned> {
     }
 };
 
-// Those that are more. Their code is long, and would stand in a kernel for each sum of a thread: called, it compiles in
-// less than half the time.
+// Those that are more. Their code is long, and would stand in a kernel for each element of a run: called, it compiles
+// in less than half the time.
 template <typename Real> FC_CALLED Real smooth(Real x, int activation) {
     if (activation == HARD_SWISH) {
         Real raised = x + 3 < 0 ? Real(0) : x + 3;
@@ -54,8 +54,11 @@ template <typename Real> FC_CALLED Real smooth(Real x, int activation) {
     return activation == SILU ? x * sigmoid(x) : sigmoid(x);
 }
 
-// What finishes a sum; SMOOTH: with an activation that is no comparison.
-template <typename Element, bool SMOOTH> struct Finish {
+// Integers have comparisons alone.
+FC_DEVICE unsigned smooth(unsigned x, int) { return x; }
+
+// What finishes a sum.
+template <typename Element> struct Finish {
     typedef typename Element::sum Sum;
     int activation;
     Clamp<Sum> clamp;
@@ -64,10 +67,7 @@ template <typename Element, bool SMOOTH> struct Finish {
 
     FC_MEMBER Element operator()(Sum sum) const {
         Element result;
-        if constexpr (SMOOTH)
-            narrow(smooth(sum, activation), result);
-        else
-            narrow(clamp(sum), result);
+        narrow(activation > LEAKY_RELU ? smooth(sum, activation) : clamp(sum), result);
         return result;
     }
 };

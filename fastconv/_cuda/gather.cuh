@@ -24,7 +24,7 @@ struct Gather {
     int start_h, start_w;
     int column_tiles; // of the product
     int activation;
-    int even; // as are all columns and strides of the result, and its first pair is aligned
+    int wide; // whether runs of 16 bytes of the result are aligned, and no row ends within one
 };
 
 // A position on three axes, of which the last counts fastest.
@@ -60,6 +60,8 @@ FC_DEVICE void advance(Position &position, const Position &by, int middle, int i
 FC_DEVICE bool is_inside(const Gather &p, int y, int x) {
     return (unsigned)y < (unsigned)p.height && (unsigned)x < (unsigned)p.width;
 }
+
+FC_DEVICE long long terms_of(const Gather &p) { return (long long)p.taps_h * p.taps_w * p.channels; }
 
 FC_DEVICE long long result_offset(const Gather &p, const Position &at) {
     return at.outer * p.result_image + at.middle * p.result_row + at.inner * p.result_column;

@@ -4,13 +4,7 @@
 // and terms k = (tap, channel) are summed. In the filters' gradient (2), rows are (tap, channel), and outputs are
 // summed. Tiles of both factors arrive in shared memory FC_STAGES - 1 steps before they are multiplied. No sum is
 // split, but those over outputs, into slices that the problem tells: bits depend on no tile's size.
-#include "factors.cuh"
-#include "finish.cuh"
-#include "multiply.cuh"
-
-constexpr int WARP_M = TILE_M / WARPS_M, WARP_N = TILE_N / WARPS_N, STAGES = FC_STAGES;
-
-typedef Multiplier<Element, FC_ARITHMETIC, WARP_M, WARP_N> Product;
+#include "store.cuh"
 
 // Multiplies all steps, of which `a` and `b` copy the tiles.
 template <typename A, typename B>
@@ -41,48 +35,6 @@ FC_DEVICE void multiply_steps(Product &product, A &a, B &b, long long steps, Ele
     wait_for_copies<0>();
 }
 
-// Writes what `finish` makes of each sum to result[offset(i) + column], where row and column exist.
-template <typename Result, typename Offset, typename Finisher>
-FC_DEVICE void store(const Gather &p, const Product &product, Result *result, int first_column, Offset offset,
-                     const Sum *bias, Finisher finish) {
-    struct alignas(2 * sizeof(Result)) Pair {
-        Result first, second;
-    };
-    Sum shift[Product::COLUMNS];
-#pragma unroll
-    for (int j = 0; j < Product::COLUMNS; j++) {
-        const int column = first_column + Product::column(j);
-        shift[j] = bias && column < p.outputs ? bias[column] : Sum(0);
-    }
-    result += first_column + Product::column(0);
-    const int left = p.outputs - first_column - Product::column(0); // columns from this thread's first on
-#pragma unroll
-    for (int i = 0; i < Product::ROWS; i++) {
-        const long long start = offset(i);
-        if (start < 0) continue;
-#pragma unroll
-        for (int j = 0; j < Product::COLUMNS; j++) {
-            const int column = Product::column(j) - Product::column(0);
-            if (Product::PAIRS && p.even) { // both columns exist, or neither
-                if (j % 2 == 0 && column < left) {
-                    Pair pair = {
-                        finish(product.sum(i, j) + shift[j]),
-                        finish(product.sum(i, (j + 1) % Product::COLUMNS) + shift[(j + 1) % Product::COLUMNS])};
-                    *(Pair *)(result + start + column) = pair;
-                }
-            } else if (column < left) {
-                result[start + column] = finish(product.sum(i, j) + shift[j]);
-            }
-        }
-    }
-}
-
-#if FC_DIRECTION == 2
-typedef Sum Result;
-#else
-typedef Element Result;
-#endif
-
 extern "C" __global__ void __launch_bounds__(THREADS, 1)
     fc_implicit_gemm(const Gather p, const Element *source, const Element *filter, Result *result, const Sum *bias) {
     FC_SHARED(memory);
@@ -95,7 +47,6 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     const int first_column = column_tile * TILE_N;
     const long long warp_row = first_row + warp_id() / WARPS_N * WARP_M;
     const int warp_column = first_column + warp_id() % WARPS_N * WARP_N;
-    const long long terms = (long long)p.taps_h * p.taps_w * p.channels;
     Product product;
 
 #if FC_DIRECTION == 2
@@ -106,14 +57,9 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
     Rows b(p, filter, first_column, group, first_pixel, pixels);
     multiply_steps(product, a, b, (pixels + TILE_K - 1) / TILE_K, shared);
     result += slice * p.slice_stride + group * p.outputs;
-    store(
-        p, product, result, warp_column,
-        [&](int i) {
-            const long long row = warp_row + Product::row(i);
-            return row < terms ? row * p.result_column : -1;
-        },
-        nullptr, [](Sum sum) { return sum; });
+    store<TermRows>(p, product, shared, result, warp_row, warp_column, nullptr, [](Sum sum) { return sum; });
 #else
+    const long long terms = terms_of(p);
     Windows a(p, source, first_row, group);
 #if FC_DIRECTION == 1
     Columns b(p, filter, first_column, group);
@@ -122,14 +68,8 @@ extern "C" __global__ void __launch_bounds__(THREADS, 1)
 #endif
     multiply_steps(product, a, b, (terms + TILE_K - 1) / TILE_K, shared);
     result += p.result_start + group * p.outputs;
-    const Position first = position_of(warp_row, p.rows, p.columns);
-    store(
-        p, product, result, warp_column,
-        [&](int i) {
-            if (warp_row + Product::row(i) >= p.pixels) return -1LL;
-            return result_offset(p, position_behind(first, Product::row(i), p.rows, p.columns));
-        },
-        bias ? bias + group * p.outputs : bias, Finish<Element, FC_SMOOTH>(p.activation));
+    store<OutputRows>(p, product, shared, result, warp_row, warp_column, bias ? bias + group * p.outputs : bias,
+                      Finish<Element>(p.activation));
 #endif
 }
 FC_EXPORT(fc_implicit_gemm)

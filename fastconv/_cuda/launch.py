@@ -18,9 +18,8 @@ from fastconv._problem import ConvProblem
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
-# The activations in the order of their enum in finish.cuh; those after leaky_relu are more than comparisons.
+# The activations in the order of their enum in finish.cuh.
 ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", "hard_swish", "silu", "sigmoid", "tanh")
-_COMPARISONS = ACTIVATIONS[:4]
 
 # struct Gather in gather.cuh, field for field.
 _LONG = """
@@ -29,7 +28,7 @@ _LONG = """
 """
 _SHORT = """
     rows columns height width taps_h taps_w channels outputs groups step_h step_w reach_h reach_w start_h start_w
-    column_tiles activation even
+    column_tiles activation wide
 """
 GATHER = np.dtype([(name, np.int64) for name in _LONG.split()] + [(name, np.int32) for name in _SHORT.split()])
 
@@ -184,20 +183,19 @@ class Call(NamedTuple):
 
 
 def _product(
-    direction: str, call: Call, fields: dict[str, int], work: Work, wide: tuple[bool, bool], even: bool
+    direction: str, call: Call, fields: dict[str, int], work: Work, wide: tuple[bool, bool], result_is_wide: bool
 ) -> Launch:
-    smooth = call.activation not in _COMPARISONS
     kind = planner.arithmetic(call.dtype.name, call.precision, call.device.capability)
-    wide = planner.width(direction, *wide, smooth)
-    tile = planner.best_tile(planner.tiles(call.dtype.name, kind, all(wide), smooth), work, call.device.multiprocessors)
-    kernel = planner.implicit_gemm(direction, call.dtype.name, kind, tile, wide, smooth, call.device.capability)
+    wide = planner.width(direction, *wide)
+    tile = planner.best_tile(planner.tiles(call.dtype.name, kind, all(wide)), work, call.device.multiprocessors)
+    kernel = planner.implicit_gemm(direction, call.dtype.name, kind, tile, wide, call.device.capability)
     row_tiles, column_tiles = -(-work.rows // tile.rows), -(-work.columns // tile.columns)
     gather = packed(
         GATHER,
         **fields,
         column_tiles=column_tiles,
         activation=ACTIVATIONS.index(call.activation),
-        even=even and work.columns % 2 == 0,
+        wide=result_is_wide,
     )
     grid = row_tiles * column_tiles, 1, work.repeats
     return Launch(compiled(kernel, call.device.number), grid, (kernel.threads, 1, 1), kernel.shared, (gather,))
@@ -213,15 +211,13 @@ def _convolution(
     """The launch of a convolution, in tiles of a product or not, of a source with filters in the forward layout."""
     channels, outputs, filters_apart = fields["channels"], fields["outputs"], filters.shape[3]
     if not tiled:
-        alone = channels == outputs == 1 and not any(
-            fields[name] * result.itemsize % planner.COPY for name in ("result_column", "result_start")
-        )
+        alone = channels == outputs == 1
         wide = alone and _is_wide(source, fields["groups"], *_steps(source)) and _is_wide(filters, filters_apart)
         return _direct(direction, call, fields, wide and _aligned(result, planner.COPY))
     side = channels if direction == "backprop_input" else outputs  # whose channels lie side by side in the filters
     wides = _is_wide(source, channels, *_steps(source)), _is_wide(filters, side, filters_apart)
     work = Work(fields["pixels"], outputs, fields["taps_h"] * fields["taps_w"] * channels, fields["groups"])
-    return _product(direction, call, fields, work, wides, _aligned(result, 2 * result.itemsize))
+    return _product(direction, call, fields, work, wides, _is_wide(result, outputs))
 
 
 def _forward(p: ConvProblem, call: Call, tiled: bool, images: Any, filters: Any, result: Any) -> Steps:
@@ -256,9 +252,12 @@ def _backprop_filter(p: ConvProblem, call: Call, tiled: bool, images: Any, gradi
     if tiled:
         wide = _is_wide(images, fields["channels"], *_steps(images)), _is_wide(gradient, fields["outputs"], p.f)
         work = Work(rows, fields["outputs"], size, p.groups * slices)
-        launch = _product("backprop_filter", call, fields, work, wide, apart or _aligned(result, 2 * result.itemsize))
+        runs = fields["outputs"] * sums_dtype.itemsize % planner.COPY == 0
+        launch = _product(
+            "backprop_filter", call, fields, work, wide, runs and (apart or _aligned(result, planner.COPY))
+        )
     else:
-        kernel = planner.direct("backprop_filter", call.dtype.name, False, False)
+        kernel = planner.direct("backprop_filter", call.dtype.name, False)
         columns = -(-p.f // planner.DIRECT_COLUMNS)
         gather = packed(GATHER, **fields, column_tiles=columns)
         function = compiled(kernel, call.device.number)
@@ -281,8 +280,7 @@ def _sum_slices(call: Call, count: int, slices: int) -> Launch:
 
 
 def _direct(direction: str, call: Call, fields: dict[str, int], wide: bool) -> Launch:
-    smooth = call.activation not in _COMPARISONS
-    kernel = planner.direct(direction, call.dtype.name, wide, smooth)
+    kernel = planner.direct(direction, call.dtype.name, wide)
     gather = packed(GATHER, **fields, activation=ACTIVATIONS.index(call.activation))
     vector = dict(kernel.defines)["WIDE"]
     threads = fields["pixels"] * (fields["outputs"] * fields["groups"] // int(vector))
@@ -293,7 +291,7 @@ def _direct(direction: str, call: Call, fields: dict[str, int], wide: bool) -> L
 def finished(source: Any, result: Any, bias: Any, channels: int, activation: str | None) -> None:
     """Writes the source, or zeros where it is None, with the bias (or a null pointer) and the activation."""
     if result.size:
-        kernel = planner.finish(result.dtype.name, activation not in _COMPARISONS)
+        kernel = planner.finish(result.dtype.name)
         grid = -(-result.size // kernel.threads), 1, 1
         arguments = np.int64(result.size), np.int64(channels), np.int32(ACTIVATIONS.index(activation))
         launch = Launch(compiled(kernel, result.device.id), grid, (kernel.threads, 1, 1), 0, ())

@@ -14,14 +14,14 @@ template <typename Type, bool K_RUNS_, int PITCH> struct Tile {
     }
 };
 
-// Every multiplier sums ROWS x COLUMNS elements in each thread, sum(i, j) at (row(i), column(j)) of the warp's tile;
-// with PAIRS, those of columns 2 j and 2 j + 1 are neighbours.
+// Every multiplier sums ROWS x COLUMNS elements in each thread, sum(i, j) at (row(i), column(j)) of the warp's tile.
+// RUN columns at a time are neighbours.
 
 // Fused multiply-adds, or integers: threads lie 4 x 8, and their elements as far apart.
 template <typename Element, int TILE_M, int TILE_N> struct ScalarMultiplier {
     typedef typename Element::sum Sum;
     static constexpr int ROWS = TILE_M / 4, COLUMNS = TILE_N / 8;
-    static constexpr bool PAIRS = false;
+    static constexpr int RUN = 1;
     Sum sums[ROWS][COLUMNS] = {};
 
     FC_MEMBER static int row(int i) { return 4 * i + lane_id() / 8; }
@@ -50,7 +50,7 @@ template <int TILE_M, int TILE_N> struct Fragments {
     typedef float Sum;
     static constexpr int ROWS = TILE_M / 8, COLUMNS = TILE_N / 4;
     static constexpr int DOWN = TILE_M / 16, ACROSS = TILE_N / 8;
-    static constexpr bool PAIRS = true;
+    static constexpr int RUN = 2;
     float sums[DOWN][ACROSS][4] = {};
 
     FC_MEMBER static int row(int i) { return 8 * i + lane_id() / 4; }
@@ -220,7 +220,7 @@ template <int PARTS, int TILE_M, int TILE_N> struct Tf32Multiplier : Fragments<T
 template <int TILE_M, int TILE_N> struct DoubleMultiplier {
     typedef double Sum;
     static constexpr int ROWS = TILE_M / 8, COLUMNS = TILE_N / 4, ACROSS = TILE_N / 8;
-    static constexpr bool PAIRS = true;
+    static constexpr int RUN = 2;
     double sums[ROWS][ACROSS][2] = {};
 
     FC_MEMBER static int row(int i) { return 8 * i + lane_id() / 4; }

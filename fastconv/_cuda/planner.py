@@ -48,15 +48,15 @@ _SHARED = 99 << 10  # bytes that a block may have on every device from compute c
 COPY = 16  # bytes, where channels lie so
 
 
-def widths(direction: str, smooth: bool) -> tuple[tuple[bool, bool], ...]:
+def widths(direction: str) -> tuple[tuple[bool, bool], ...]:
     """Which factors may be copied so: both, none, or the second alone, as for images of 3 channels."""
     both = (True, True), (False, False)
-    return both if smooth or direction == "backprop_input" else (*both, (False, True))
+    return both if direction == "backprop_input" else (*both, (False, True))
 
 
-def width(direction: str, first: bool, second: bool, smooth: bool) -> tuple[bool, bool]:
+def width(direction: str, first: bool, second: bool) -> tuple[bool, bool]:
     """What is used of the widths that both factors have."""
-    return (first, second) if (first, second) in widths(direction, smooth) else (False, False)
+    return (first, second) if (first, second) in widths(direction) else (False, False)
 
 
 class Kernel(NamedTuple):
@@ -99,13 +99,13 @@ def arithmetic(element: str, precision: str, capability: int) -> Arithmetic:
     return {"default": Arithmetic.TF32_TWICE, "fast": Arithmetic.TF32, "strict": Arithmetic.SCALAR}[precision]
 
 
-def tiles(element: str, kind: Arithmetic, wide: bool, smooth: bool) -> tuple[Tile, ...]:
+def tiles(element: str, kind: Arithmetic, wide: bool) -> tuple[Tile, ...]:
     """The tiles that there are; fewer for what is rare, as each is a kernel to compile.
 
-    >>> [len(tiles("float16", Arithmetic.HALVES, wide, False)) for wide in (True, False)]
+    >>> [len(tiles("float16", Arithmetic.HALVES, wide)) for wide in (True, False)]
     [3, 1]
     """
-    if not wide or smooth or (kind == Arithmetic.SCALAR and element == "float64"):  # twice the registers
+    if not wide or (kind == Arithmetic.SCALAR and element == "float64"):  # twice the registers
         return (MEDIUM,)
     if kind == Arithmetic.SCALAR:
         return LARGE_SCALAR, MEDIUM_SCALAR
@@ -115,7 +115,7 @@ def tiles(element: str, kind: Arithmetic, wide: bool, smooth: bool) -> tuple[Til
 
 
 def implicit_gemm(
-    direction: str, element: str, kind: Arithmetic, tile: Tile, wide: tuple[bool, bool], smooth: bool, capability: int
+    direction: str, element: str, kind: Arithmetic, tile: Tile, wide: tuple[bool, bool], capability: int
 ) -> Kernel:
     """The kernel with this tile; `wide` tells which factors are copied 16 bytes at a time."""
     size = np.dtype("float16" if element == "bfloat16" else element).itemsize
@@ -137,7 +137,6 @@ def implicit_gemm(
         "STAGES": stages,
         "WIDE_A": COPY // size if wide[0] else 1,
         "WIDE_B": COPY // size if wide[1] else 1,
-        "SMOOTH": int(smooth),
     }
     threads = 32 * tile.warps_m * tile.warps_n
     return Kernel("implicit_gemm.cu", "fc_implicit_gemm", tuple(defines.items()), threads, stages * stage)
@@ -195,13 +194,13 @@ _POINTWISE_THREADS = 256
 DIRECT_COLUMNS = 32  # of a block of the filters' gradient
 
 
-def direct(direction: str, element: str, wide: bool, smooth: bool) -> Kernel:
+def direct(direction: str, element: str, wide: bool) -> Kernel:
     """The kernel of narrow groups; `wide`: 16 bytes at a time."""
     size = np.dtype("float16" if element == "bfloat16" else element).itemsize
     defines: dict[str, str | int] = {"DIRECTION": DIRECTIONS.index(direction), "ELEMENT": element}
     if direction == "backprop_filter":
         return Kernel("direct.cu", "fc_direct", tuple(defines.items()), 256, 256 * max(size, 4))
-    defines.update(WIDE=COPY // size if wide else 1, SMOOTH=int(smooth))
+    defines["WIDE"] = COPY // size if wide else 1
     return Kernel("direct.cu", "fc_direct", tuple(defines.items()), 256, 0)
 
 
@@ -210,10 +209,9 @@ def sum_slices(element: str) -> Kernel:
     return Kernel("sum_slices.cu", "fc_sum_slices", (("ELEMENT", element),), _POINTWISE_THREADS, 0)
 
 
-def finish(element: str, smooth: bool) -> Kernel:
+def finish(element: str) -> Kernel:
     """The kernel of a bias and an activation alone."""
-    defines = ("ELEMENT", element), ("SMOOTH", int(smooth))
-    return Kernel("finish.cu", "fc_finish", defines, _POINTWISE_THREADS, 0)
+    return Kernel("finish.cu", "fc_finish", (("ELEMENT", element),), _POINTWISE_THREADS, 0)
 
 
 def pool(entry: str, element: str, average: bool) -> Kernel:
@@ -226,21 +224,16 @@ def all_kernels(capability: int) -> list[Kernel]:
     found: dict[Kernel, None] = {}
     for element in ELEMENTS:
         found[sum_slices(element)] = None
-        found[direct("backprop_filter", element, False, False)] = None
+        found[finish(element)] = None
         for average in () if element == "int32" else (False, True):
             found[pool("fc_pool", element, average)] = None
-        for smooth in (False,) if element == "int32" else (False, True):
-            found[finish(element, smooth)] = None
-            for direction in DIRECTIONS[:2]:
-                for is_wide in (False, True):
-                    found[direct(direction, element, is_wide, smooth)] = None
-        for kind in kinds(element, capability):
-            for direction in DIRECTIONS:
-                is_final = direction == "backprop_filter"
-                for smooth in (False,) if is_final or element == "int32" else (False, True):
-                    for wide in widths(direction, smooth):
-                        for tile in tiles(element, kind, all(wide), smooth):
-                            found[implicit_gemm(direction, element, kind, tile, wide, smooth, capability)] = None
+        for direction in DIRECTIONS:
+            for is_wide in (False,) if direction == "backprop_filter" else (False, True):
+                found[direct(direction, element, is_wide)] = None
+            for kind in kinds(element, capability):
+                for wide in widths(direction):
+                    for tile in tiles(element, kind, all(wide)):
+                        found[implicit_gemm(direction, element, kind, tile, wide, capability)] = None
     return list(found)
 
 

@@ -28,7 +28,7 @@ def workers():
 def test_every_kernel_compiles_without_spills(architecture, workers):
     capability = int(architecture.removeprefix("sm_").removesuffix("a"))
     kernels = planner.all_kernels(capability)
-    assert len(kernels) > 100
+    assert len(kernels) > 90
     jobs = {}
     for kernel in kernels:
         path, options = os.path.join(FOLDER, kernel.source), (*kernel.options, f"-I{FOLDER}")
@@ -50,13 +50,9 @@ def test_no_other_kernel_is_ever_chosen(capability, multiprocessors):
         for precision in ("default", "fast", "strict"):
             kind = planner.arithmetic(element, precision, capability)
             for direction in planner.DIRECTIONS:
-                for smooth in (False,) if direction == "backprop_filter" or element == "int32" else (False, True):
-                    for both in ((True, True), (True, False), (False, True), (False, False)):
-                        wide = planner.width(direction, *both, smooth)
-                        for rows, columns in ((49, 2048), (100352, 64), (1000, 30)):
-                            work = planner.Work(rows, columns, 576, 1)
-                            tile = planner.best_tile(
-                                planner.tiles(element, kind, all(wide), smooth), work, multiprocessors
-                            )
-                            chosen = planner.implicit_gemm(direction, element, kind, tile, wide, smooth, capability)
-                            assert chosen in known
+                for both in ((True, True), (True, False), (False, True), (False, False)):
+                    wide = planner.width(direction, *both)
+                    for rows, columns in ((49, 2048), (100352, 64), (1000, 30)):
+                        work = planner.Work(rows, columns, 576, 1)
+                        tile = planner.best_tile(planner.tiles(element, kind, all(wide)), work, multiprocessors)
+                        assert planner.implicit_gemm(direction, element, kind, tile, wide, capability) in known
