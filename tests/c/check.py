@@ -38,17 +38,18 @@ def build(compiler: list[str], folder: str) -> str:
 
 
 def check(variant: str, convolutions: int) -> str:
-    """What the test printed; CalledProcessError if it failed."""
+    """What the tests printed, which run side by side; CalledProcessError if one failed."""
     compiler, runner = VARIANTS[variant]
-    with tempfile.TemporaryDirectory() as folder:
+    with tempfile.TemporaryDirectory() as folder, concurrent.futures.ThreadPoolExecutor(os.cpu_count()) as pool:
         library = build(compiler, folder)
-        printed = ""
-        for test in sorted(glob.glob(os.path.join(ROOT, "tests", "c", "test_*.c"))):
-            program = os.path.join(folder, "test")
+
+        def run(test: str) -> str:
+            program = os.path.join(folder, os.path.basename(test).removesuffix(".c"))
             subprocess.run([*compiler, *COMMON, test, library, "-o", program, "-lm"], check=True)
             command = [*runner, program, str(convolutions)]
-            printed += subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
-        return printed
+            return subprocess.run(command, check=True, text=True, stdout=subprocess.PIPE).stdout
+
+        return "".join(pool.map(run, sorted(glob.glob(os.path.join(ROOT, "tests", "c", "test_*.c")))))
 
 
 def main() -> int:
