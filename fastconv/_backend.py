@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, ParamSpec, TypeVar
 
 import numpy as np
+
+_Parameters = ParamSpec("_Parameters")
+_Result = TypeVar("_Result")
 
 
 def is_on_device(value: Any) -> bool:
@@ -26,6 +30,22 @@ def moved(array: np.ndarray, like: Any) -> np.ndarray:
         with sys.modules["cupy"].cuda.Device(like.device.id):
             return sys.modules["cupy"].asarray(array)  # type: ignore[no-any-return]
     return array
+
+
+def on_its_device(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
+    """Has a function that is given CuPy arrays compute, and allocate, on the device of the first of them."""
+
+    @functools.wraps(function)
+    def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
+        cupy = sys.modules.get("cupy")
+        if cupy is not None:
+            for value in (*args, *kwargs.values()):
+                if is_on_device(value):
+                    with cupy.cuda.Device(value.device.id):  # type: ignore[attr-defined]
+                        return function(*args, **kwargs)
+        return function(*args, **kwargs)
+
+    return run
 
 
 def planner(array: Any) -> Callable[..., Any]:

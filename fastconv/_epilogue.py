@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import _cpu
-from fastconv._arguments import cast, check_output
+from fastconv._arguments import DTYPES, cast, check_output
 from fastconv._backend import is_on_device
 from fastconv._threads import threads_for
 
@@ -60,7 +60,7 @@ def finish(array: np.ndarray, channels_first: bool, extras: Extras) -> None:
 def activated(array: np.ndarray, activation: str, out: np.ndarray | None) -> np.ndarray:
     """The activation of every element of an array of a dtype that convolutions take."""
     if is_on_device(array):
-        from fastconv._cuda.launch import activated as activated_on_device
+        from fastconv._cuda.pointwise import activated as activated_on_device
 
         return activated_on_device(array, activation, out)  # type: ignore[no-any-return]
     source = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
@@ -79,9 +79,12 @@ def gated(gradient: np.ndarray, features: np.ndarray, limit: float, out: np.ndar
     if out is not None:
         operands = (features,) if out is gradient else (gradient, features)
         check_output(out, gradient.shape, gradient.dtype, operands, is_on_device(gradient))
-    if gradient.dtype not in (np.dtype(np.float32), np.dtype(np.float64)) or is_on_device(gradient):
+    if is_on_device(gradient) and gradient.dtype.name in DTYPES:
+        from fastconv._cuda.pointwise import computed
+
+        return computed("gate", (gradient, features), out, limit)  # type: ignore[no-any-return]
+    if gradient.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
         result = np.where((features > 0) & ~(features >= limit), gradient, gradient.dtype.type(0))
-        result = result.astype(gradient.dtype, copy=False)  # CuPy widens bfloat16
         if out is None:
             return result
         out[...] = result

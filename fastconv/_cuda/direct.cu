@@ -11,9 +11,10 @@ typedef Element::sum Sum;
 constexpr int LANES = 8;
 
 extern "C" __global__ void __launch_bounds__(32 * LANES)
-    fc_direct(const Gather p, const Element *source, const Element *gradient, Sum *result) {
+    fc_direct(const Gathers all, const Element *source, const Element *gradient, Sum *result) {
     FC_SHARED(memory);
     Sum *sums = (Sum *)memory;
+    const Gather &p = all.parts[0];
     const int outputs = p.outputs * p.groups;
     const int column = blockIdx.x % p.column_tiles * 32 + lane_id(), first = warp_id();
     const long long row = blockIdx.x / p.column_tiles, slice = blockIdx.z;
@@ -54,9 +55,10 @@ struct alignas(WIDE * sizeof(Element)) Vector {
 };
 
 extern "C" __global__ void __launch_bounds__(256, 2)
-    fc_direct(const Gather p, const Element *source, const Element *filter, Element *result, const Sum *bias) {
+    fc_direct(const Gathers all, const Element *source, const Element *filter, Element *result, const Sum *bias) {
+    const Gather &p = all.of_block(blockIdx.x);
     const int outputs = p.outputs * p.groups;
-    const long long index = blockIdx.x * 256LL + threadIdx.x;
+    const long long index = (blockIdx.x - p.first_block) * 256 + threadIdx.x;
     const long long pixel = index / (outputs / WIDE);
     const int column = (int)(index % (outputs / WIDE)) * WIDE;
     if (pixel >= p.pixels) return;

@@ -29,10 +29,17 @@ struct int32 {
     typedef unsigned sum; // unsigned arithmetic wraps
 };
 
+// For pools alone.
+struct int64 {
+    long long value;
+    typedef long long sum;
+};
+
 FC_DEVICE float widened(float16 x) { return half_to_float(x.bits); }
 FC_DEVICE float widened(bfloat16 x) { return float_of((unsigned)x.bits << 16); }
 FC_DEVICE float widened(float32 x) { return x.value; }
 FC_DEVICE double widened(float64 x) { return x.value; }
+FC_DEVICE long long widened(int64 x) { return x.value; }
 FC_DEVICE unsigned widened(int32 x) { return (unsigned)x.value; }
 
 FC_DEVICE void narrow(float sum, float16 &result) { result.bits = float_to_half(sum); }
@@ -46,6 +53,7 @@ FC_DEVICE void narrow(float sum, bfloat16 &result) {
 
 FC_DEVICE void narrow(float sum, float32 &result) { result.value = sum; }
 FC_DEVICE void narrow(double sum, float64 &result) { result.value = sum; }
+FC_DEVICE void narrow(long long sum, int64 &result) { result.value = sum; }
 FC_DEVICE void narrow(unsigned sum, int32 &result) { result.value = (int)sum; }
 
 // a * b + sum, rounded once.

@@ -57,9 +57,9 @@ struct Windows {
     }
 
     FC_MEMBER void copy(Element *tile) {
-        int down = term.outer * p.reach_h, right = term.middle * p.reach_w;
+        const int down = distance(term.outer, p.reach_h), right = distance(term.middle, p.reach_w);
         long long offset = down * p.source_row + right * p.source_column + term.inner;
-        bool any = term.outer < p.taps_h;
+        const bool any = term.outer < p.taps_h;
         Element *target = tile + threadIdx.x / A_ACROSS * A_PITCH + threadIdx.x % A_ACROSS * WIDE_A;
 #pragma unroll
         for (int q = 0; q < A_COPIES; q++) {
@@ -87,8 +87,8 @@ struct Cells {
         const Position first_term = position_of(first_row, p.taps_w, p.channels);
         const Position term = position_behind(first_term, threadIdx.x % A_ACROSS * WIDE_A, p.taps_w, p.channels);
         valid = term.outer < p.taps_h;
-        y = term.outer * p.reach_h + p.start_h;
-        x = term.middle * p.reach_w + p.start_w;
+        y = valid ? term.outer * p.reach_h + p.start_h : 0;
+        x = valid ? term.middle * p.reach_w + p.start_w : 0;
         this->source = source + (long long)group * p.channels + term.inner;
         step = position_behind(none, TILE_K, p.rows, p.columns);
 #pragma unroll

@@ -1,14 +1,10 @@
 // What follows a sum: the bias, the activation, and rounding to the result's type.
 #pragma once
 #include "elements.cuh"
+#include "functions.cuh"
 
 // In the order of ACTIVATIONS in launch.py.
 enum Activation { NONE, RELU, RELU6, LEAKY_RELU, HARD_SWISH, SILU, SIGMOID, TANH };
-
-FC_DEVICE float exponential(float x) { return expf(x); }
-FC_DEVICE double exponential(double x) { return exp(x); }
-FC_DEVICE float hyperbolic_tangent(float x) { return tanhf(x); }
-FC_DEVICE double hyperbolic_tangent(double x) { return tanh(x); }
 
 template <typename Real> FC_DEVICE Real sigmoid(Real x) {
     Real e = exponential(x < 0 ? x : -x);

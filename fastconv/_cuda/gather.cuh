@@ -1,8 +1,8 @@
 // What a kernel computes: a convolution of windows gathered from a source, with strides for everything in memory.
 #pragma once
-#include "device.cuh"
+#include "positions.cuh"
 
-// The sizes are those of one group; strides are in elements. Field for field, GATHER in launch.py.
+// The sizes are those of one group; strides are in elements. Field for field, GATHER in convolutions.py.
 //
 // Forward and for the input's gradient (one phase of it), output (n, y, x, f) is the sum over taps (i, j) and channels
 // c of source(n, y * step_h + i * reach_h + start_h, x * step_w + j * reach_w + start_w, c) * filter(i, j, c, f). For
@@ -15,6 +15,7 @@ struct Gather {
     long long filter_group;               // from one group's filters to the next's
     long long filter_start, result_start; // the first elements that count
     long long slice_pixels, slice_stride; // of the filters' gradient: each slice of pixels is summed apart
+    long long first_block;                // of a launch, for this
     int rows, columns;                    // of outputs
     int height, width;                    // of the source
     int taps_h, taps_w;
@@ -27,34 +28,21 @@ struct Gather {
     int wide; // whether runs of 16 bytes of the result are aligned, and no row ends within one
 };
 
-// A position on three axes, of which the last counts fastest.
-struct Position {
-    int outer, middle, inner;
+// What one launch computes, one after the other.
+struct Gathers {
+    Gather parts[FC_PARTS];
+
+    // The part that a block belongs to.
+    FC_MEMBER const Gather &of_block(unsigned block) const {
+        int part = 0;
+#pragma unroll
+        for (int i = 1; i < FC_PARTS; i++) part += block >= parts[i].first_block;
+        return parts[part];
+    }
 };
 
-FC_DEVICE Position position_of(long long index, int middle, int inner) {
-    long long rest = index / inner;
-    Position found = {(int)(rest / middle), (int)(rest % middle), (int)(index % inner)};
-    return found;
-}
-
-// The position so many steps, few enough for 32 bits, behind another.
-FC_DEVICE Position position_behind(const Position &first, int steps, int middle, int inner) {
-    unsigned columns = (unsigned)first.inner + steps, rows = first.middle + columns / inner;
-    Position found = {first.outer + (int)(rows / middle), (int)(rows % middle), (int)(columns % inner)};
-    return found;
-}
-
-// Moves on by another position, without division.
-FC_DEVICE void advance(Position &position, const Position &by, int middle, int inner) {
-    position.inner += by.inner;
-    int carry = position.inner >= inner;
-    position.inner -= carry ? inner : 0;
-    position.middle += by.middle + carry;
-    carry = position.middle >= middle;
-    position.middle -= carry ? middle : 0;
-    position.outer += by.outer + carry;
-}
+// How far a tap lies from the first. Terms behind the last are in taps that do not exist, for which this may wrap.
+FC_DEVICE int distance(int tap, int reach) { return (int)((unsigned)tap * (unsigned)reach); }
 
 // The source's row or column that a tap meets.
 FC_DEVICE bool is_inside(const Gather &p, int y, int x) {

@@ -35,13 +35,15 @@ FC_DEVICE void multiply_steps(Product &product, A &a, B &b, long long steps, Ele
     wait_for_copies<0>();
 }
 
-extern "C" __global__ void __launch_bounds__(THREADS, 1)
-    fc_implicit_gemm(const Gather p, const Element *source, const Element *filter, Result *result, const Sum *bias) {
+extern "C" __global__ void __launch_bounds__(THREADS, FC_BLOCKS)
+    fc_implicit_gemm(const Gathers all, const Element *source, const Element *filter, Result *result, const Sum *bias) {
     FC_SHARED(memory);
     Element *shared = (Element *)memory;
+    const Gather &p = all.of_block(blockIdx.x);
+    const unsigned block = blockIdx.x - (unsigned)p.first_block;
     // Neighbouring blocks read the same rows of the first factor, as far as it has them.
-    const long long row_tile = blockIdx.x / p.column_tiles;
-    const int column_tile = blockIdx.x % p.column_tiles;
+    const long long row_tile = block / p.column_tiles;
+    const int column_tile = block % p.column_tiles;
     const int group = blockIdx.z % p.groups;
     const long long first_row = row_tile * TILE_M;
     const int first_column = column_tile * TILE_N;

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Sequence
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -45,6 +46,8 @@ MEDIUM_SCALAR = Tile(64, 64, 2, 1, 0.7)
 
 _SHARED = 99 << 10  # bytes that a block may have on every device from compute capability 8.0 on
 
+PHASES = 4  # of the input's gradient in a launch: those of stride 2
+
 COPY = 16  # bytes, where channels lie so
 
 
@@ -72,6 +75,15 @@ class Kernel(NamedTuple):
     def options(self) -> tuple[str, ...]:
         """The compiler's options."""
         return ("-std=c++17", *(f"-DFC_{name}={value}" for name, value in self.defines))
+
+
+def _parts(direction: str) -> int:
+    return PHASES if direction == "backprop_input" else 1
+
+
+def parts(kernel: Kernel) -> int:
+    """The most that one launch of the kernel computes, one after the other."""
+    return int(dict(kernel.defines)["PARTS"])
 
 
 class Work(NamedTuple):
@@ -135,6 +147,8 @@ def implicit_gemm(
         "WARPS_M": tile.warps_m,
         "WARPS_N": tile.warps_n,
         "STAGES": stages,
+        "BLOCKS": _blocks(kind, capability),
+        "PARTS": _parts(direction),
         "WIDE_A": COPY // size if wide[0] else 1,
         "WIDE_B": COPY // size if wide[1] else 1,
     }
@@ -142,21 +156,26 @@ def implicit_gemm(
     return Kernel("implicit_gemm.cu", "fc_implicit_gemm", tuple(defines.items()), threads, stages * stage)
 
 
-def cost(tile: Tile, work: Work, multiprocessors: int) -> float:
-    """Of a product in tiles, in multiply-adds of one multiprocessor for each term: its share, in whole tiles."""
-    blocks = -(-work.rows // tile.rows) * -(-work.columns // tile.columns) * work.repeats
+def _blocks(kind: Arithmetic, capability: int) -> int:
+    """Blocks that share a multiprocessor: two where its memory has room, and half the registers cost no spills."""
+    return 2 if capability in (80, 90) and kind in (Arithmetic.HALVES, Arithmetic.TF32) else 1
+
+
+def cost(tile: Tile, works: Sequence[Work], multiprocessors: int) -> float:
+    """Of products in tiles, in multiply-adds of one multiprocessor for each term: its share, in whole tiles."""
+    blocks = sum(-(-work.rows // tile.rows) * -(-work.columns // tile.columns) * work.repeats for work in works)
     return -(-blocks // multiprocessors) * tile.rows * tile.columns / tile.rate
 
 
-def best_tile(choices: tuple[Tile, ...], work: Work, multiprocessors: int) -> Tile:
+def best_tile(choices: tuple[Tile, ...], works: Sequence[Work], multiprocessors: int) -> Tile:
     """The one that costs least; the first of equals.
 
-    >>> best_tile((LARGE, MEDIUM, NARROW), Work(100352, 256, 576, 1), 132) == LARGE
+    >>> best_tile((LARGE, MEDIUM, NARROW), [Work(100352, 256, 576, 1)], 132) == LARGE
     True
-    >>> best_tile((LARGE, MEDIUM, NARROW), Work(49, 512, 4608, 1), 132) == MEDIUM
+    >>> best_tile((LARGE, MEDIUM, NARROW), [Work(49, 512, 4608, 1)], 132) == MEDIUM
     True
     """
-    return min(choices, key=lambda tile: cost(tile, work, multiprocessors))
+    return min(choices, key=lambda tile: cost(tile, works, multiprocessors))
 
 
 # The blocks of a filters' gradient that keep any device busy, the fewest pixels worth a slice of their own, the most
@@ -197,7 +216,11 @@ DIRECT_COLUMNS = 32  # of a block of the filters' gradient
 def direct(direction: str, element: str, wide: bool) -> Kernel:
     """The kernel of narrow groups; `wide`: 16 bytes at a time."""
     size = np.dtype("float16" if element == "bfloat16" else element).itemsize
-    defines: dict[str, str | int] = {"DIRECTION": DIRECTIONS.index(direction), "ELEMENT": element}
+    defines: dict[str, str | int] = {
+        "DIRECTION": DIRECTIONS.index(direction),
+        "ELEMENT": element,
+        "PARTS": _parts(direction),
+    }
     if direction == "backprop_filter":
         return Kernel("direct.cu", "fc_direct", tuple(defines.items()), 256, 256 * max(size, 4))
     defines["WIDE"] = COPY // size if wide else 1
@@ -209,9 +232,9 @@ def sum_slices(element: str) -> Kernel:
     return Kernel("sum_slices.cu", "fc_sum_slices", (("ELEMENT", element),), _POINTWISE_THREADS, 0)
 
 
-def finish(element: str) -> Kernel:
-    """The kernel of a bias and an activation alone."""
-    return Kernel("finish.cu", "fc_finish", (("ELEMENT", element),), _POINTWISE_THREADS, 0)
+def pointwise(element: str) -> Kernel:
+    """The kernel of functions of single elements."""
+    return Kernel("pointwise.cu", "fc_pointwise", (("ELEMENT", element),), _POINTWISE_THREADS, 0)
 
 
 def pool(entry: str, element: str, average: bool) -> Kernel:
@@ -221,10 +244,10 @@ def pool(entry: str, element: str, average: bool) -> Kernel:
 
 def all_kernels(capability: int) -> list[Kernel]:
     """Every kernel that may be chosen on a device of this compute capability."""
-    found: dict[Kernel, None] = {}
+    found: dict[Kernel, None] = {pool("fc_pool", "int64", False): None}
     for element in ELEMENTS:
         found[sum_slices(element)] = None
-        found[finish(element)] = None
+        found[pointwise(element)] = None
         for average in () if element == "int32" else (False, True):
             found[pool("fc_pool", element, average)] = None
         for direction in DIRECTIONS:

@@ -10,7 +10,9 @@ import numpy as np
 
 from fastconv._arguments import check_output, geometry
 from fastconv._cuda import planner
-from fastconv._cuda.launch import MAKERS, NOTHING, Call, Steps, choose, device, finished
+from fastconv._cuda.convolutions import MAKERS, Call, Steps, choose
+from fastconv._cuda.launch import NOTHING, dense, device, on_one_device, workspace
+from fastconv._cuda.pointwise import finished
 from fastconv._epilogue import Extras
 from fastconv._options import current
 from fastconv._plan import VERBOSE, problem_of, tell
@@ -52,10 +54,7 @@ class DevicePlan:
         if out is not None:
             check_output(out, self.result_shape, self.dtype, (a, b, *inputs), on_device=True)
         bias = None if extras is None else extras.bias
-        others: list[Any] = [b, bias, out]
-        for array in others:
-            if array is not None and array.device.id != a.device.id:
-                raise ValueError(f"arrays are on devices {a.device.id} and {array.device.id}; move them to one")
+        on_one_device(a, b, bias, out)
         with cupy.cuda.Device(a.device.id):
             if out is None:
                 out = cupy.empty(self.result_shape, self.dtype)
@@ -75,13 +74,12 @@ class DevicePlan:
         if turned:
             p = self.problem
             sizes = (p.n, p.h, p.w, p.c) if self.direction == "backprop_input" else (p.n, p.oh, p.ow, p.f)
-            result = cupy.empty(sizes, self.dtype)
+            result = workspace(sizes, self.dtype)
         if self.is_empty:
             finished(None, result, nothing, self.channels() if images_out else 1, activation)
         else:
-            a, b = self._operands(a, b)
-            steps = self._steps_of(a, b, result, activation)
-            steps(a, b, result, nothing)
+            read = self._operands(a, b)
+            self._steps_of(*read, result, activation)(*read, result, nothing)
         if turned:
             result = result.transpose(0, 3, 1, 2)
             out.reshape(result.shape)[...] = result
@@ -89,17 +87,17 @@ class DevicePlan:
     def _operands(self, a: Any, b: Any) -> tuple[Any, Any]:
         """The operands as the kernels read them: images NHWC with dense channels, filters and other factors dense."""
         if self.direction == "forward":
-            return self._images(a.reshape(-1, *a.shape[-3:])), cupy.ascontiguousarray(b)
+            return self._images(a.reshape(-1, *a.shape[-3:])), dense(b)
         if self.direction == "backprop_input":
-            return cupy.ascontiguousarray(a), self._images(b)
-        return self._images(a), cupy.ascontiguousarray(self._images(b))
+            return dense(a), self._images(b)
+        return self._images(a), dense(self._images(b))
 
     def _images(self, array: Any) -> Any:
         if self.channels_first:
             array = array.transpose(0, 2, 3, 1)
-        dense = array.strides[3] == array.itemsize or array.shape[3] == 1
+        runs = array.strides[3] == array.itemsize or array.shape[3] == 1
         whole = not any(stride % array.itemsize for stride in array.strides[:3])
-        return array if dense and whole else cupy.ascontiguousarray(array)
+        return array if runs and whole else dense(array)
 
     def _steps_of(self, a: Any, b: Any, result: Any, activation: str | None) -> Steps:
         number = a.device.id

@@ -1,6 +1,6 @@
 // Pooling of images, and its gradients, a thread for each result; sums run in the order of the CPU's.
 #include "elements.cuh"
-#include "gather.cuh"
+#include "positions.cuh"
 
 typedef FC_ELEMENT Element;
 typedef Element::sum Sum;
@@ -37,7 +37,18 @@ FC_DEVICE Range windows_of(int cell, int step, int start, int size, int limit) {
     return found;
 }
 
-FC_DEVICE bool is_better(Sum x, Sum best) { return x > best || (x != x && best == best); }
+// What maxima and sums of cells are: NaN is larger than all numbers.
+template <typename Real> struct Order {
+    FC_MEMBER static Real lowest() { return -Real(1) / Real(0); }
+    FC_MEMBER static bool is_better(Real x, Real best) { return x > best || (x != x && best == best); }
+    FC_MEMBER static Real added(Real x, Real y) { return x + y; }
+};
+
+template <> struct Order<long long> {
+    FC_MEMBER static long long lowest() { return -9223372036854775807LL - 1; }
+    FC_MEMBER static bool is_better(long long x, long long best) { return x > best; }
+    FC_MEMBER static long long added(long long x, long long y) { return (unsigned long long)x + y; } // may wrap
+};
 
 // The largest, or the mean, of each window; and where `places` is not null, the first place of the largest,
 // row * width + column. Those lie side by side, channels last.
@@ -49,14 +60,14 @@ extern "C" __global__ void fc_pool(const Pool p, const Element *images, Element 
     const Range rows = cells_of(at.middle, p.step_h, p.start_h, p.size_h, p.height);
     const Range columns = cells_of(at.inner, p.step_w, p.start_w, p.size_w, p.width);
     images += at.outer * p.image + channel * p.channel;
-    Sum best = FC_AVERAGE ? Sum(0) : -Sum(1) / Sum(0);
+    Sum best = FC_AVERAGE ? Sum(0) : Order<Sum>::lowest();
     long long place = -1;
     for (int y = rows.first; y < rows.end; y++)
         for (int x = columns.first; x < columns.end; x++) {
             const Sum cell = widened(images[y * p.row + x * p.column]);
             if (FC_AVERAGE) {
                 best += cell;
-            } else if (place < 0 || is_better(cell, best)) {
+            } else if (place < 0 || Order<Sum>::is_better(cell, best)) {
                 best = cell;
                 place = (long long)y * p.width + x;
             }
@@ -88,7 +99,7 @@ extern "C" __global__ void fc_pool_gradient(const Pool p, const Element *gradien
                 const Range across = cells_of(x, p.step_w, p.start_w, p.size_w, p.width);
                 sum += whole / Sum((down.end - down.first) * (across.end - across.first));
             } else if (places[((at.outer * (long long)p.rows + y) * p.columns + x) * p.channels + channel] == place) {
-                sum += whole;
+                sum = Order<Sum>::added(sum, whole);
             }
         }
     narrow(sum, result[at.outer * p.image + at.middle * p.row + at.inner * p.column + channel * p.channel]);

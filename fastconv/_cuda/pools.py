@@ -1,4 +1,4 @@
-"""Pooling of CuPy arrays: what is launched for the windows of ``fastconv.nn._windows``."""
+"""Pooling of CuPy arrays: what is launched, on the current device, for the windows of ``_windows.py``."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import cupy
 import numpy as np
 
 from fastconv._cuda import planner
-from fastconv._cuda.launch import NOTHING, Launch, compiled, packed
+from fastconv._cuda.launch import NOTHING, Launch, check_span, compiled, packed, workspace
 
 if TYPE_CHECKING:
     from fastconv.nn._windows import Windows
@@ -21,6 +21,8 @@ POOL = np.dtype([(name, np.int64) for name in _LONG.split()] + [(name, np.int32)
 
 def _launch(entry: str, windows: Windows, average: bool, images: Any, cells: Any, count: int) -> Launch:
     """For NHWC images, or their gradient, and what has a cell for each window; of any strides."""
+    for axis, extent, size, step, out, before in zip(("height", "width"), images.shape[1:3], *windows[1:5]):
+        check_span(axis, extent + before + (out - 1) * step + size)
     kernel = planner.pool(entry, images.dtype.name, average)
     names = "image", "row", "column", "channel"
     steps = {name: stride // images.itemsize for name, stride in zip(names, images.strides)}
@@ -48,40 +50,39 @@ def _launch(entry: str, windows: Windows, average: bool, images: Any, cells: Any
 def run_pool(windows: Windows, average: bool, images: Any, result: Any, places: Any = None) -> None:
     """The pool of NHWC images, and the places of the maxima if there is an array for them."""
     if result.size:
-        with cupy.cuda.Device(images.device.id):
-            launch = _launch("fc_pool", windows, average, images, result, result.size)
-            launch.run(images, result, NOTHING if places is None else places)
+        launch = _launch("fc_pool", windows, average, images, result, result.size)
+        launch.run(images, result, NOTHING if places is None else places)
 
 
 def largest(windows: Windows, images: Any) -> tuple[Any, Any]:
     """Each window's maximum, and its first place in the image, row * W + column; the first NaN where there is one."""
-    if images.dtype.kind in "iu":
-        best, places = largest(windows, _exact(images))
+    if images.dtype.kind == "u":
+        best, places = largest(windows, _ordered(images.astype(np.uint64)))
+        return _ordered(best).astype(images.dtype), places
+    if images.dtype.kind == "i" and images.dtype != np.int64:
+        best, places = largest(windows, images.astype(np.int64))
         return best.astype(images.dtype), places
     shape = (images.shape[0], *windows.out, images.shape[3])
-    with cupy.cuda.Device(images.device.id):
-        best, places = cupy.empty(shape, images.dtype), cupy.empty(shape, np.int64)
+    best, places = cupy.empty(shape, images.dtype), workspace(shape, np.int64)
     run_pool(windows, False, images, best, places)
     return best, places
 
 
-def _exact(integers: Any) -> Any:
-    """Integers as float64, which holds those of up to 32 bits."""
-    if integers.itemsize > 4:
-        raise TypeError(f"input: maxima of dtype {integers.dtype} have no places on a device; convert it with astype")
-    return integers.astype(np.float64)
+def _ordered(integers: Any) -> Any:
+    """64-bit integers with another sign, in the same order; or those back."""
+    signed = integers.dtype.kind == "i"
+    turned = integers.view(np.uint64) ^ np.uint64(1 << 63)
+    return turned if signed else turned.view(np.int64)
 
 
 def run_gradient(windows: Windows, images: Any, gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """The gradient of NHWC images of this shape: of their maximum or, without images, their mean."""
     gradient = gradient.astype(dtype, copy=False)
-    if gradient.dtype.kind in "iu":  # sums of 32 bits are exact in float64, and wrap when they are narrowed
-        exact = run_gradient(windows, images, _exact(gradient), shape, np.float64)
-        return exact.astype(np.int64).astype(dtype)
-    with cupy.cuda.Device(gradient.device.id):
-        result = cupy.empty(shape, dtype)
-        if result.size:
-            places = NOTHING if images is None else largest(windows, images)[1]
-            launch = _launch("fc_pool_gradient", windows, images is None, result, gradient, result.size)
-            launch.run(gradient, result, places)
+    if gradient.dtype.kind in "iu" and gradient.dtype != np.int64:  # sums are the same in 64 bits, where they wrap
+        return run_gradient(windows, images, gradient.astype(np.int64), shape, np.int64).astype(dtype)
+    result = cupy.empty(shape, dtype)
+    if result.size:
+        places = NOTHING if images is None else largest(windows, images)[1]
+        launch = _launch("fc_pool_gradient", windows, images is None, result, gradient, result.size)
+        launch.run(gradient, result, places)
     return result

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_beside, array_of, as_array, check_output
+from fastconv._arguments import DTYPES, array_beside, array_of, as_array, check_output
 from fastconv._backend import is_on_device
 
 
@@ -39,3 +39,15 @@ def stored(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     check_output(out, result.shape, result.dtype, (), is_on_device(result))
     out[...] = result
     return out
+
+
+def has_kernel(array: np.ndarray) -> bool:
+    """Whether it is a CuPy array of a floating dtype that convolutions take."""
+    return is_on_device(array) and array.dtype.name in DTYPES and array.dtype != np.int32
+
+
+def on_device(operation: str, out: Any, *operands: Any, parameter: float = 0.0) -> np.ndarray:
+    """An operation of ``fastconv._cuda.pointwise`` on such arrays."""
+    from fastconv._cuda.pointwise import computed
+
+    return computed(operation, operands, out, parameter)  # type: ignore[no-any-return]

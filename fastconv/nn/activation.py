@@ -1,4 +1,4 @@
-"""Activations, functions of single elements, and their gradients: in NumPy where that is fast enough."""
+"""Activations, functions of single elements, and their gradients: in NumPy where it is fast enough."""
 
 from __future__ import annotations
 
@@ -9,9 +9,8 @@ from numpy.typing import ArrayLike
 
 from fastconv import _cpu
 from fastconv._arguments import DTYPES, array_of
-from fastconv._backend import is_on_device
 from fastconv._epilogue import activated, gated
-from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
+from fastconv.nn._elementwise import floating, has_kernel, narrowed, on_device, same_shape, stored
 
 
 def relu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -131,6 +130,8 @@ def leaky_relu(
     """
     array = array_of("features", features)
     array = floating("features", array.astype(np.float32) if array.dtype.kind in "iu" else array)
+    if has_kernel(array):
+        return on_device("leaky_relu", out, array, parameter=float(array.dtype.type(alpha)))
     return stored(narrowed(array, np.where(array < 0, array * array.dtype.type(alpha), array)), out)
 
 
@@ -168,6 +169,8 @@ def elu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None 
     array([0., 2.], dtype=float32)
     """
     array = floating("features", features)
+    if has_kernel(array):
+        return on_device("elu", out, array)
     return stored(narrowed(array, np.where(array < 0, np.expm1(np.minimum(array, array.dtype.type(0))), array)), out)
 
 
@@ -209,18 +212,11 @@ def silu(
     array([0.], dtype=float32)
     """
     array = floating("features", features)
+    if has_kernel(array):
+        return on_device("silu", out, array, parameter=beta)
     wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         return stored(narrowed(array, wide / (1 + np.exp(-wide * wide.dtype.type(beta)))), out)
-
-
-def _erf(array: Any) -> Any:
-    """The error function of an array of float64."""
-    if not is_on_device(array):
-        return _cpu.erf(array)
-    from cupyx.scipy import special
-
-    return special.erf(array)
 
 
 def gelu(
@@ -261,11 +257,13 @@ def gelu(
     array([0.    , 0.8413], dtype=float32)
     """
     array = floating("features", features)
+    if has_kernel(array):
+        return on_device("gelu_tanh" if approximate else "gelu", out, array)
     wide: Any = array.astype(np.float64)
     if approximate:
         cumulative = (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3))) / 2
     else:
-        cumulative = (1 + _erf(wide / np.sqrt(2))) / 2
+        cumulative = (1 + _cpu.erf(wide / np.sqrt(2))) / 2
     return stored(narrowed(array, wide * cumulative), out)
 
 
@@ -396,6 +394,8 @@ def leaky_relu_grad(
     array([1., 5.], dtype=float32)
     """
     dy, x = same_shape(("gradients", "features"), gradients, features)
+    if has_kernel(dy):
+        return on_device("leaky_relu_grad", out, dy, x, parameter=float(dy.dtype.type(alpha)))
     return stored(narrowed(dy, np.where(x > 0, dy, dy * dy.dtype.type(alpha))), out)
 
 
@@ -437,4 +437,6 @@ def elu_grad(
     array([2.5, 5. ], dtype=float32)
     """
     dy, x = same_shape(("gradients", "outputs"), gradients, outputs)
+    if has_kernel(dy):
+        return on_device("elu_grad", out, dy, x)
     return stored(narrowed(dy, np.where(x < 0, dy * (x + dy.dtype.type(1)), dy)), out)

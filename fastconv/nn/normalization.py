@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv import _cpu
-from fastconv._arguments import array_of, cast, channels_first, check_output
-from fastconv._backend import is_on_device
+from fastconv._arguments import DTYPES, array_of, cast, channels_first, check_output
+from fastconv._backend import is_on_device, on_its_device
 from fastconv._threads import threads_for
 from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
 
@@ -85,13 +86,20 @@ def bias_add(
     x: Any = array_of("value", value)
     b = cast("bias", bias, "value", x)
     channels = b.reshape(_channel_shape("bias", b, x, _channels_second(data_format)))
+    if out is not None:
+        check_output(out, x.shape, x.dtype, (bias,) if out is value else (value, bias), is_on_device(x))
+    if is_on_device(x) and x.dtype.name in DTYPES:
+        from fastconv._cuda.pointwise import biased
+
+        inner = math.prod(x.shape[2:]) if _channels_second(data_format) else 1
+        return biased(x, b, inner, out)  # type: ignore[no-any-return]
     if out is None:
         return narrowed(x, x + channels)
-    check_output(out, x.shape, x.dtype, (bias,) if out is value else (value, bias), is_on_device(x))
     np.add(x, channels, out=out)
     return out
 
 
+@on_its_device
 def bias_add_grad(out_backprop: ArrayLike, data_format: str | None = None, name: str | None = None) -> np.ndarray:
     """The gradient of ``bias_add`` with respect to the bias: the sum over everything but channels.
 
@@ -133,6 +141,7 @@ def bias_add_grad(out_backprop: ArrayLike, data_format: str | None = None, name:
     return narrowed(dy, dy.sum(tuple(axis for axis in range(dy.ndim) if axis != channels), dtype=wide))
 
 
+@on_its_device
 def batch_normalization(
     x: ArrayLike,
     mean: ArrayLike,
@@ -222,6 +231,7 @@ def _check_radius(depth_radius: int) -> int:
     return int(depth_radius)
 
 
+@on_its_device
 def local_response_normalization(
     input: ArrayLike,
     depth_radius: int = 5,
@@ -287,6 +297,7 @@ def local_response_normalization(
     return stored(narrowed(array, wide * scale ** kind(-beta)), out)
 
 
+@on_its_device
 def local_response_normalization_grad(
     input_grads: ArrayLike,
     input_image: ArrayLike,

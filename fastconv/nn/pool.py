@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_beside, array_of, check_output, shape_of
-from fastconv._backend import is_on_device, moved
+from fastconv._backend import is_on_device, moved, on_its_device
 from fastconv.nn._elementwise import stored
 from fastconv.nn._windows import Windows, as_given, as_images, in_c, result_shape, run_gradient, run_pool, windows_of
 
@@ -32,6 +32,7 @@ def _lowest(dtype: np.dtype) -> Any:
     return np.iinfo(dtype).min if dtype.kind in "iu" else -np.inf
 
 
+@on_its_device
 def max_pool2d(
     input: ArrayLike,
     ksize: Any,
@@ -105,6 +106,7 @@ def max_pool2d(
     return y
 
 
+@on_its_device
 def avg_pool2d(
     input: ArrayLike,
     ksize: Any,
@@ -277,6 +279,7 @@ def _largest(windows: Windows, images: np.ndarray) -> tuple[np.ndarray, np.ndarr
     return best, place
 
 
+@on_its_device
 def max_pool_with_argmax(
     input: ArrayLike,
     ksize: Any,
@@ -342,6 +345,7 @@ def max_pool_with_argmax(
     return as_given(windows, best), as_given(windows, place.astype(kind))
 
 
+@on_its_device
 def max_pool2d_grad(
     orig_input: ArrayLike,
     orig_output: ArrayLike,
@@ -416,6 +420,7 @@ def max_pool2d_grad(
     return stored(as_given(windows, total.reshape(n, h, w, c)), out)
 
 
+@on_its_device
 def avg_pool2d_grad(
     orig_input_shape: Sequence[int],
     grad: ArrayLike,

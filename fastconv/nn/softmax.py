@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastconv._backend import on_its_device
 from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
 
 
@@ -19,6 +20,7 @@ def _axis_of(name: str, array: np.ndarray, axis: int | None) -> int:
     return found
 
 
+@on_its_device
 def softmax(
     logits: ArrayLike, axis: int | None = None, name: str | None = None, *, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -65,6 +67,7 @@ def softmax(
     return stored(narrowed(array, powers / powers.sum(axis, keepdims=True)), out)
 
 
+@on_its_device
 def softmax_grad(
     gradients: ArrayLike,
     outputs: ArrayLike,

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
-import math
 import os
 import re
 import subprocess
@@ -26,6 +25,9 @@ GUARD = 256  # bytes on both sides of an allocation that no kernel may write
 POISON = 0xFF  # NaN in every floating type
 
 
+_current = [0]  # the device in use, and those that were before contexts were entered
+
+
 class _Memory:
     """An allocation: not initialised, with guards."""
 
@@ -33,7 +35,7 @@ class _Memory:
         self.whole = np.full(size + 3 * GUARD, POISON, np.uint8)
         self.start = GUARD + -self.whole.ctypes.data % GUARD
         self.size = size
-        self.device = 0  # a test may have it lie elsewhere
+        self.device = _current[-1]
 
     def check(self) -> None:
         before, after = self.whole[: self.start], self.whole[self.start + self.size :]
@@ -184,8 +186,8 @@ def struct_fields(name: str) -> list[tuple[str, int]]:
     with open(os.path.join(os.path.dirname(fastconv.__file__), "_cuda", name)) as file:
         body = re.findall(r"^struct \w+ {\n(.*?)^};", file.read(), re.MULTILINE | re.DOTALL)[0]
     fields = []
-    for kind, names in re.findall(r"^ +(long long|int) ([\w, ]+);", body, re.MULTILINE):
-        fields += [(field, 8 if kind == "long long" else 4) for field in names.split(", ") if field != "unused"]
+    for kind, names in re.findall(r"^ +(long long|double|int) ([\w, ]+);", body, re.MULTILINE):
+        fields += [(field, 4 if kind == "int" else 8) for field in names.split(", ") if field != "unused"]
     return fields
 
 
@@ -231,6 +233,7 @@ class _Settings:
     def reset(self) -> None:
         self.capability = 80
         self.multiprocessors = 108
+        self.is_capturing = False
 
 
 settings = _Settings()
@@ -270,7 +273,7 @@ class RawKernel:
     """A kernel of a module."""
 
     def __init__(self, code: str, options: tuple[str, ...], entry: str) -> None:
-        self.entry, self.options = entry, options
+        self.entry, self.options, self.device = entry, options, _current[-1]
         self.run = getattr(_built(code, options), entry + "_on_host")
         self.run.restype = ctypes.c_char_p
         self._most_shared = 48 << 10
@@ -289,9 +292,11 @@ class RawKernel:
         assert len(grid) == len(block) == 3 and np.prod(block) <= 1024
         assert 0 < grid[0] < 2**31 and 0 < grid[1] < 2**16 and 0 < grid[2] < 2**16, grid
         launches.append(Launched(self.entry, self.options, tuple(grid), tuple(block), shared_mem))
+        assert self.device == _current[-1], "a kernel of another device"
         memories, values = [], []
         for value in args:
             if isinstance(value, ndarray):
+                assert value.memory.device == self.device, "an array of another device"
                 memories.append(value.memory)
                 values.append(np.uint64(value.data.ptr).tobytes())
             else:
@@ -320,21 +325,25 @@ class Device:
     """A device, as a context too."""
 
     def __init__(self, number: int) -> None:
-        assert number == 0
+        assert number in (0, 1)
         self.id = number
         self.compute_capability = str(settings.capability)
         self.attributes = {"MultiProcessorCount": settings.multiprocessors}
 
     def __enter__(self) -> Device:
+        _current.append(self.id)
         return self
 
     def __exit__(self, *error: object) -> None:
-        pass
+        _current.pop()
 
 
 class _Stream:
     def synchronize(self) -> None:
-        pass
+        assert not settings.is_capturing
+
+    def is_capturing(self) -> bool:
+        return settings.is_capturing
 
 
 class _Cuda(types.ModuleType):
@@ -351,7 +360,7 @@ cuda = _Cuda("cupy.cuda")
 def forget() -> None:
     """Unloads CuPy, or what took its place, and what was imported with it."""
     for name in list(sys.modules):
-        if name.split(".")[0] in ("cupy", "cupyx") or name.startswith("fastconv._cuda"):
+        if name.split(".")[0] == "cupy" or name.startswith("fastconv._cuda"):
             del sys.modules[name]
 
 
@@ -360,11 +369,6 @@ def install() -> Any:
     module = sys.modules[__name__]
     sys.modules["cupy"] = module
     sys.modules["cupy.cuda"] = cuda
-    special: Any = types.ModuleType("cupyx.scipy.special")
-    special.erf = lambda value: array(np.vectorize(math.erf, otypes=[float])(value.host))
-    scipy: Any = types.ModuleType("cupyx.scipy")
-    scipy.special = special
-    sys.modules.update({"cupyx": types.ModuleType("cupyx"), "cupyx.scipy": scipy, "cupyx.scipy.special": special})
     return module
 
 

@@ -3,6 +3,7 @@
 import importlib
 import os
 
+import numpy as np
 import pytest
 from problems import inputs
 from standin import forget
@@ -16,21 +17,28 @@ from test_cuda_kernels import (
     test_unusual_numbers_touch_the_outputs_whose_window_holds_them,
 )
 from test_relatives_on_device import (
+    test_biases_are_added_to_any_number_of_elements,
     test_functions_give_what_they_give_for_numpy_arrays,
+    test_functions_of_elements_are_written_to_operands_and_views,
     test_out_is_written,
     test_pools_keep_nan_and_minus_infinity_in_their_windows,
+    test_pools_take_all_integers,
     test_rectifiers_take_unusual_numbers,
 )
 
+from fastconv import nn
 from fastconv._problem import ConvProblem
 
 __all__ = [
     "test_bias_and_activation_are_fused",
+    "test_biases_are_added_to_any_number_of_elements",
     "test_functions_give_what_they_give_for_numpy_arrays",
+    "test_functions_of_elements_are_written_to_operands_and_views",
     "test_kernels_compute_every_direction",
     "test_kernels_compute_random_convolutions",
     "test_out_is_written",
     "test_pools_keep_nan_and_minus_infinity_in_their_windows",
+    "test_pools_take_all_integers",
     "test_precision_tells_how_float32_is_multiplied",
     "test_rectifiers_take_unusual_numbers",
     "test_results_do_not_depend_on_the_batch",
@@ -68,3 +76,26 @@ def layers():
 @pytest.mark.parametrize("problem", layers(), ids=str)
 def test_layers_of_networks_are_computed(cupy, problem):
     check(cupy, inputs(problem))
+
+
+def test_graphs_run_captured_calls_again(cupy):
+    case = inputs(ConvProblem.parse("n2h9w9c8_k3x3f16_s1x1_d1x1_p1,1,1,1_g1"))
+    stream = cupy.cuda.Stream(non_blocking=True)
+    with stream:
+        x, w = cupy.asarray(case.input), cupy.asarray(case.filters)
+        y, dw = cupy.empty((2, 9, 9, 16), "f4"), cupy.empty(w.shape, "f4")
+
+        def call():
+            nn.conv2d(x, w, 1, "SAME", out=y)
+            nn.conv2d_backprop_filter(x, w.shape, y, 1, "SAME", out=dw)
+
+        call()  # compiles, plans, and leaves its workspace in the pool
+        stream.begin_capture()
+        call()
+        graph = stream.end_capture()
+        x *= 2
+        graph.launch(stream)
+        got = y.get(), dw.get()
+        call()
+        for array, again in zip(got, (y, dw)):
+            np.testing.assert_array_equal(array, again.get())

@@ -89,14 +89,82 @@ def test_out_is_written_and_checked(cupy, operands):
 
 def test_arrays_of_two_devices_do_not_mix(cupy, operands):
     x, w = operands
-    far = cupy.empty((2, 8, 8, 8), np.float32)
-    far.memory.device = 1
+    with cupy.cuda.Device(1):
+        far = cupy.empty((2, 8, 8, 8), np.float32)
     with pytest.raises(ValueError, match="out: is on device 1, but an input is on device 0"):
         nn.conv2d(x, w, 1, "SAME", out=far)
     with pytest.raises(ValueError, match="out: is on device 1"):
         nn.relu(x, out=far)
     with pytest.raises(ValueError, match="arrays are on devices 1 and 0"):
         nn.conv2d(far, w, 1, "SAME")
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda x, w, y: nn.conv2d(x, w, 2, "SAME"),
+        lambda x, w, y: nn.conv2d_backprop_input(x.shape, w, y, 1, "SAME"),
+        lambda x, w, y: nn.conv2d_backprop_filter(x, w.shape, y, 1, "SAME"),
+        lambda x, w, y: nn.conv2d(x.transpose(0, 3, 1, 2), w, 1, "SAME", "NCHW"),
+        lambda x, w, y: nn.max_pool2d_grad(x, x, y, 1, 1, "SAME"),
+        lambda x, w, y: nn.max_pool_with_argmax(x, 2, 2, "SAME", include_batch_in_index=True)[1],
+        lambda x, w, y: nn.avg_pool2d(x, 3, 2, "SAME"),
+        lambda x, w, y: nn.avg_pool2d_grad(x.shape, y, 1, 1, "SAME"),
+        lambda x, w, y: nn.bias_add(x, w[0, 0, 0]),
+        lambda x, w, y: nn.relu_grad(y, x),
+        lambda x, w, y: nn.gelu(x),
+        lambda x, w, y: nn.softmax(x),
+        lambda x, w, y: nn.batch_normalization(x, 1.0, 2.0, [0.5] * 8, None, 1e-3),
+        lambda x, w, y: nn.local_response_normalization(x),
+    ],
+)
+def test_calls_run_on_their_arrays_device(cupy, call):
+    with cupy.cuda.Device(1):
+        arrays = [cupy.asarray(value) for value in (CASE.input, CASE.filters, CASE.input[::-1])]
+    result = call(*arrays)
+    assert result.device.id == 1
+    want = call(CASE.input, CASE.filters, CASE.input[::-1])
+    np.testing.assert_allclose(result.get(), want, rtol=1e-4, atol=1e-4)
+
+
+def test_phases_are_launched_together(cupy, operands):
+    x, w = operands
+    for stride, launches in ((1, 1), (2, 1), (3, 3)):
+        cupy.launches.clear()
+        dy = nn.conv2d(x, w, stride, "SAME")
+        cupy.launches.clear()
+        nn.conv2d_backprop_input(x.shape, w, dy, stride, "SAME")
+        assert [launch.entry for launch in cupy.launches] == ["fc_implicit_gemm"] * launches
+
+
+def test_captured_calls_keep_their_workspaces(cupy, operands):
+    from fastconv._cuda import launch
+
+    x, w = operands
+    dw, y = cupy.empty(w.shape, np.float16), cupy.empty((2, 8, 8, 8), np.float32)
+    half = x.astype(np.float16)
+    calls = [
+        lambda: nn.conv2d(x, w, 1, "SAME", out=y),
+        lambda: nn.conv2d_backprop_filter(half, w.shape, half, 1, "SAME", out=dw),
+        lambda: nn.conv2d(x, w, 1, "SAME", "NCHW", out=y),
+    ]
+    for call, kept in zip(calls, (0, 1, 2)):
+        call()  # plans, and compiles
+        assert not launch._captured
+        cupy.settings.is_capturing = True
+        call()
+        cupy.settings.is_capturing = False
+        assert len(launch._captured) == kept
+        launch._captured.clear()
+
+
+def test_sizes_that_kernels_cannot_count_are_refused(cupy):
+    x, w = cupy.asarray(np.ones((1, 1, 1, 1), "f4")), cupy.asarray(np.ones((2, 1, 1, 1), "f4"))
+    pads = [[0, 0], [0, 1 << 30], [0, 0], [0, 0]]
+    with pytest.raises(ValueError, match="input: its height with padding and windows, .* is too large for a CUDA"):
+        nn.conv2d(x, w, 1, pads, dilations=[1 << 30, 1])
+    with pytest.raises(ValueError, match="input: its width with padding and windows"):
+        nn.max_pool2d(x, [1, 1 << 30], 1, "SAME")
 
 
 def test_views_are_read_where_they_lie(cupy, operands):
@@ -133,10 +201,11 @@ def test_a_second_call_compiles_and_plans_nothing(cupy, operands, monkeypatch):
 
 
 def test_structures_have_the_size_of_the_kernels(cupy):
-    from fastconv._cuda.launch import GATHER
+    from fastconv._cuda.convolutions import GATHER
+    from fastconv._cuda.pointwise import POINTWISE
     from fastconv._cuda.pools import POOL
 
-    for struct, header in ((GATHER, "gather.cuh"), (POOL, "pool.cu")):
+    for struct, header in ((GATHER, "gather.cuh"), (POOL, "pool.cu"), (POINTWISE, "pointwise.cu")):
         fields = cupy.struct_fields(header)
         assert [(name, struct[name].itemsize) for name in struct.names if name != "unused"] == fields
 

@@ -107,6 +107,45 @@ def test_out_is_written(cupy, name):
         getattr(nn, name)(x, *arguments, out=want.get())
 
 
+@pytest.mark.parametrize("dtype", ["int8", "uint8", "uint64", "int64"])
+def test_pools_take_all_integers(cupy, dtype):
+    limits = np.iinfo(dtype)
+    x = np.random.default_rng(0).integers(limits.min, limits.max, (2, 6, 7, 3), dtype, endpoint=True)
+    x[0, 0, 0], x[0, 1, 1] = limits.max, limits.min
+    dy = np.random.default_rng(1).integers(limits.min, limits.max, (2, 3, 3, 3), dtype, endpoint=True)
+
+    def calls(x, dy):
+        y = nn.max_pool2d(x, 3, 2, "VALID"), *nn.max_pool_with_argmax(x, 2, 2, "SAME")
+        return *y, nn.max_pool2d_grad(x, dy, dy, 2, 2, [[0, 0], [0, 0], [0, 0], [0, 0]])
+
+    for got, want in zip(calls(cupy.asarray(x), cupy.asarray(dy)), calls(x, dy)):
+        assert got.dtype == want.dtype
+        np.testing.assert_array_equal(got.get(), want)
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize("data_format", ["N..C", "NC.."])
+def test_biases_are_added_to_any_number_of_elements(cupy, dtype, data_format):
+    for count in (1, 7, 16, 33):
+        x, bias = draw(dtype, 3, 5, count), draw(dtype, count if data_format == "N..C" else 5)
+        want = nn.bias_add(x, bias, data_format)
+        value = cupy.asarray(x)
+        assert nn.bias_add(value, cupy.asarray(bias), data_format, out=value) is value
+        np.testing.assert_array_equal(value.get(), want)
+
+
+def test_functions_of_elements_are_written_to_operands_and_views(cupy):
+    x = draw("float32", 40)
+    base = cupy.asarray(x)
+    moved = base[1:]  # where runs of 16 bytes are not aligned
+    np.testing.assert_allclose(nn.elu(moved).get(), nn.elu(x[1:]), rtol=1e-6)
+    nn.leaky_relu(base[:-1], 0.5, out=moved)  # which overlaps
+    np.testing.assert_array_equal(base.get(), [x[0], *nn.leaky_relu(x[:-1], 0.5)])
+    x = base.get()
+    nn.leaky_relu_grad(base, base, 0.5, out=base)
+    np.testing.assert_array_equal(base.get(), nn.leaky_relu_grad(x, x, 0.5))
+
+
 @pytest.mark.parametrize("name", ["relu", "relu6"])
 def test_rectifiers_take_unusual_numbers(cupy, name):
     x = np.array([-np.inf, np.inf, np.nan, -1, 0, 7], np.float32)

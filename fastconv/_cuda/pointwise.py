@@ -1,0 +1,88 @@
+"""Functions of single elements of CuPy arrays, and what finishes a tensor, in one pass over memory."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import cupy
+import numpy as np
+
+from fastconv._arguments import check_output
+from fastconv._cuda import planner
+from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Launch, compiled, dense, keep, on_one_device, packed, workspace
+
+# In the order of their enum in pointwise.cu.
+OPERATIONS = ("finish", "leaky_relu", "elu", "silu", "gelu", "gelu_tanh", "gate", "leaky_relu_grad", "elu_grad")
+
+# struct Pointwise in pointwise.cu, field for field.
+POINTWISE = np.dtype(
+    [(name, np.int64) for name in ("count", "inner", "channels")]
+    + [("parameter", np.float64)]
+    + [(name, np.int32) for name in ("operation", "activation", "wide", "unused")]
+)
+
+
+def _launched(result: Any, first: Any, second: Any = None, bias: Any = NOTHING, **fields: Any) -> None:
+    """Fills a dense result, of the same shape and dtype as the dense operands."""
+    if not result.size:
+        return
+    kernel = planner.pointwise(result.dtype.name)
+    arrays = [array for array in (first, second, result) if array is not None]
+    wide = not any(array.data.ptr % planner.COPY for array in arrays)
+    arguments = packed(POINTWISE, **{"count": result.size, "inner": 1, "channels": 1, "wide": wide, **fields})
+    threads = -(-result.size * result.itemsize // planner.COPY) if wide else result.size
+    grid = -(-threads // kernel.threads), 1, 1
+    launch = Launch(compiled(kernel, result.device.id), grid, (kernel.threads, 1, 1), 0, (arguments,))
+    operands = [NOTHING if array is None else array for array in (first, second)]
+    launch.run(*operands, result, bias)
+
+
+def finished(source: Any, result: Any, bias: Any, channels: int, activation: str | None, inner: int = 1) -> None:
+    """Writes the source, or zeros where it is None, with the bias (or a null pointer) and the activation.
+
+    Channels, of so many elements each, follow one another.
+    """
+    _launched(result, source, None, bias, channels=channels, inner=inner, activation=ACTIVATIONS.index(activation))
+
+
+def computed(operation: str, operands: tuple[Any, ...], out: Any, parameter: float = 0.0) -> Any:
+    """The operation on each element, in `out` if that is given; it may be an operand, or overlap one."""
+    first = operands[0]
+    on_one_device(*operands)
+    with cupy.cuda.Device(first.device.id):
+        if out is not None:
+            check_output(out, first.shape, first.dtype, (), on_device=True)
+            on_one_device(first, out)
+        read = [dense(array) for array in operands]
+        result = out
+        if out is None:
+            result = cupy.empty(first.shape, first.dtype)
+        elif any(array is not out and cupy.may_share_memory(array, out) for array in read):
+            result = workspace(first.shape, first.dtype)
+        _launched(result, *read, operation=OPERATIONS.index(operation), parameter=parameter)
+        if out is not None and result is not out:
+            out[...] = result
+    return result if out is None else out
+
+
+def biased(value: Any, bias: Any, inner: int, out: Any) -> Any:
+    """The sum of each element and its channel's bias, of which there is one for `inner` elements in turn."""
+    on_one_device(value, bias)
+    with cupy.cuda.Device(value.device.id):
+        if out is None:
+            out = cupy.empty(value.shape, value.dtype)
+        wide = bias.astype(np.float32 if value.itemsize == 2 else value.dtype, order="C", copy=False)
+        keep(wide)
+        finished(dense(value), out, wide, bias.size, None, inner)
+    return out
+
+
+def activated(array: Any, activation: str, out: Any) -> Any:
+    """The activation of every element, in `out` if that is given."""
+    with cupy.cuda.Device(array.device.id):
+        if out is None:
+            out = cupy.empty(array.shape, array.dtype)
+        else:
+            check_output(out, array.shape, array.dtype, () if out is array else (array,), on_device=True)
+        finished(dense(array), out, NOTHING, 1, activation)
+    return out
