@@ -1,6 +1,7 @@
 """How many images a second the classic CIFAR-10 network trains on, with fastconv and, where installed, with its peers.
 
     pip install ".[examples]" && python examples/cifar10_throughput.py
+    python examples/cifar10_throughput.py --gpu    # fastconv with CuPy arrays too
 
 The network of TensorFlow's old CIFAR-10 tutorial on crops of 24x24x3, 128 at a time: convolution 5x5x64, max pool 3x3
 with stride 2, local response normalisation (LRN), convolution 5x5x64, LRN, max pool, dense layers of 384, 192 and 10,
@@ -44,9 +45,9 @@ def initial_weights() -> dict[str, np.ndarray]:
     return weights
 
 
-def fastconv_step() -> Step:
-    """One training step in NumPy and fastconv, its backward pass by hand."""
-    weights = initial_weights()
+def fastconv_step(array: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Step:
+    """One training step in NumPy and fastconv, its backward pass by hand; for the arrays that `array` makes."""
+    weights = {name: array(value) for name, value in initial_weights().items()}
 
     def normalise(x: np.ndarray) -> np.ndarray:
         return nn.local_response_normalization(x, RADIUS, BIAS, ALPHA, BETA)
@@ -73,7 +74,7 @@ def fastconv_step() -> Step:
         dense3 = dense(flat, "dense3")
         dense4 = dense(dense3, "dense4")
         logits = dense(dense4, "dense5", activation=None)[:, 0, 0]
-        chosen = np.arange(len(images)), labels
+        chosen = np.arange(len(images), like=labels), labels
         largest = logits.max(1)
         loss = np.mean(largest + np.log(np.exp(logits - largest[:, None]).sum(1)) - logits[chosen])
 
@@ -105,6 +106,14 @@ def fastconv_step() -> Step:
         return float(loss)
 
     return step
+
+
+def cupy_step() -> Step:
+    """The same step with CuPy arrays."""
+    import cupy
+
+    step = fastconv_step(cupy.asarray)
+    return lambda images, labels: step(cupy.asarray(images), cupy.asarray(labels))
 
 
 def tensorflow_step(threads: int) -> Step:
@@ -179,16 +188,18 @@ def main() -> None:
     parser.add_argument("--steps", type=int, default=4, help="training steps a turn")
     parser.add_argument("--threads", type=int, default=fastconv.get_num_threads(), help="of each library")
     parser.add_argument("--only", choices=["fastconv", "TensorFlow", "PyTorch"], help="one library")
+    parser.add_argument("--gpu", action="store_true", help="fastconv with CuPy arrays, too")
     arguments = parser.parse_args()
     fastconv.set_num_threads(arguments.threads)
 
     steps: dict[str, Step] = {}
     for name, make in (
         ("fastconv", fastconv_step),
+        ("GPU", cupy_step),
         ("TensorFlow", lambda: tensorflow_step(arguments.threads)),
         ("PyTorch", lambda: pytorch_step(arguments.threads)),
     ):
-        if arguments.only in (None, name):
+        if arguments.gpu if name == "GPU" else arguments.only in (None, name):
             try:
                 steps[name] = make()
             except ImportError:

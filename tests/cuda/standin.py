@@ -139,6 +139,9 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
     def __bool__(self) -> bool:
         return bool(self.host)
 
+    def __float__(self) -> float:
+        return float(self.host)
+
     def __getitem__(self, key: Any) -> Any:
         return _wrapped(self.host[_unwrapped(key)], self.memory)
 

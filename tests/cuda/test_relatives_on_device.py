@@ -1,5 +1,8 @@
 """Every function of fastconv.nn gives for CuPy arrays what it gives for NumPy's."""
 
+import importlib.util
+import os
+
 import numpy as np
 import pytest
 from problems import DTYPES, random_array
@@ -144,6 +147,22 @@ def test_functions_of_elements_are_written_to_operands_and_views(cupy):
     x = base.get()
     nn.leaky_relu_grad(base, base, 0.5, out=base)
     np.testing.assert_array_equal(base.get(), nn.leaky_relu_grad(x, x, 0.5))
+
+
+def test_the_cifar_example_trains_alike(cupy, monkeypatch):
+    path = os.path.join(os.path.dirname(__file__), "..", "..", "examples", "cifar10_throughput.py")
+    spec = importlib.util.spec_from_file_location("cifar10_throughput", path)
+    example = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(example)
+    shapes = {"conv1": (3, 3, 3, 8), "conv2": (3, 3, 8, 16), "dense3": (64, 24), "dense4": (24, 16), "dense5": (16, 10)}
+    weights = {name: 0.1 * draw("float32", *shape) for name, shape in shapes.items()}
+    weights |= {name + "_bias": draw("float32", shape[-1]) for name, shape in shapes.items()}
+    monkeypatch.setattr(example, "initial_weights", lambda: {name: value.copy() for name, value in weights.items()})
+    images, labels = draw("float32", 3, 8, 8, 3), np.array([1, 9, 4])
+    steps = example.fastconv_step(), example.cupy_step()
+    for _ in range(3):
+        losses = [step(images, labels) for step in steps]
+        np.testing.assert_allclose(*losses, rtol=1e-4)
 
 
 @pytest.mark.parametrize("name", ["relu", "relu6"])
