@@ -1,8 +1,9 @@
 // A GPU's block of threads on the host: a fibre for each thread, run in turn, with barriers, warps and delayed copies.
 //
 // Kernels that include device.cuh compile as C++ with FC_HOST defined. Fibres change places at every barrier and every
-// operation of a warp. Asynchronous copies happen when they are waited for and no sooner, and shared memory holds NaN
-// before it is written, so what is read too early is wrong.
+// operation of a warp, in one order in even blocks and in the other in odd ones. Asynchronous copies happen when they
+// are waited for and no sooner, and shared memory holds NaN before it is written, so what is read too early is wrong.
+// Memory that the caller protects may not be touched.
 #pragma once
 #include <csetjmp>
 #include <cmath>
@@ -15,6 +16,7 @@
 #include <utility>
 #include <vector>
 
+#include <csignal>
 #include <sys/mman.h>
 #include <ucontext.h>
 
@@ -69,6 +71,7 @@ struct Machine {
     size_t stack_count = 0;
     Fibre *current;
     int running, arrived, waits; // waits: since anything last moved on
+    size_t step;                 // from a fibre to the next
     unsigned barrier;
     jmp_buf host;
     char error[256];
@@ -91,7 +94,7 @@ static void yield() {
     Fibre *from = machine.current;
     if (++machine.waits > 4 * (int)machine.fibres.size()) fail("all threads wait for one another");
     size_t next = from->number;
-    do next = (next + 1) % machine.fibres.size();
+    do next = (next + machine.step) % machine.fibres.size();
     while (machine.fibres[next].done);
     if ((int)next == from->number) return;
     if (_setjmp(from->state) == 0) {
@@ -108,7 +111,7 @@ static void run_fibre() {
     machine.waits = 0;
     if (--machine.running == 0) _longjmp(machine.host, 2);
     size_t next = self.number;
-    do next = (next + 1) % machine.fibres.size();
+    do next = (next + machine.step) % machine.fibres.size();
     while (machine.fibres[next].done);
     machine.current = &machine.fibres[next];
     _longjmp(machine.current->state, 1);
@@ -296,6 +299,7 @@ static const char *run_block() {
     memset(machine.shared, 0xff, machine.shared_bytes);
     machine.running = machine.fibres.size();
     machine.arrived = machine.waits = 0;
+    machine.step = (machine.block.x + machine.block.y + machine.block.z) % 2 ? machine.fibres.size() - 1 : 1;
     for (Warp &warp : machine.warps) warp.arrived = 0;
     ucontext_t contexts, back;
     for (volatile size_t i = 0; i < machine.fibres.size(); i++) {
@@ -332,6 +336,25 @@ static const char *run_block() {
     return ended == 1 ? machine.error : nullptr;
 }
 
+[[noreturn]] static void fail_at_fault(int) { fail("a read or write outside all arrays"); }
+
+// While it lives, faults of memory end the launch.
+struct FaultGuard {
+    struct sigaction segment, bus;
+
+    FaultGuard() {
+        struct sigaction guard = {};
+        guard.sa_handler = fail_at_fault;
+        guard.sa_flags = SA_NODEFER;
+        sigaction(SIGSEGV, &guard, &segment);
+        sigaction(SIGBUS, &guard, &bus);
+    }
+    ~FaultGuard() {
+        sigaction(SIGSEGV, &segment, nullptr);
+        sigaction(SIGBUS, &bus, nullptr);
+    }
+};
+
 template <typename... Types, size_t... Indices>
 static void call(void (*kernel)(Types...), void **arguments, std::index_sequence<Indices...>) {
     kernel(*(std::remove_const_t<Types> *)arguments[Indices]...);
@@ -364,6 +387,7 @@ static const char *launch(void (*kernel)(Types...), const unsigned *grid, const 
                                                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
         machine.stack_count = threads;
     }
+    FaultGuard guard;
     for (unsigned z = 0; z < grid[2]; z++)
         for (unsigned y = 0; y < grid[1]; y++)
             for (unsigned x = 0; x < grid[0]; x++) {

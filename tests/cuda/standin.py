@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import mmap
 import os
 import re
 import subprocess
@@ -21,19 +22,27 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 import fastconv
 
 HERE = os.path.dirname(os.path.abspath(__file__))
-GUARD = 256  # bytes on both sides of an allocation that no kernel may write
+GUARD = 256  # bytes before an allocation that no kernel may write
+ALIGNMENT = 16  # of allocations, in bytes: the widest access of a kernel
 POISON = 0xFF  # NaN in every floating type
 
 
+_libc = ctypes.CDLL(None, use_errno=True)
 _current = [0]  # the device in use, and those that were before contexts were entered
 
 
 class _Memory:
-    """An allocation: not initialised, with guards."""
+    """An allocation: not initialised, between pages that may not be read and bytes that no kernel may write."""
 
     def __init__(self, size: int) -> None:
-        self.whole = np.full(size + 3 * GUARD, POISON, np.uint8)
-        self.start = GUARD + -self.whole.ctypes.data % GUARD
+        room = -(-(size + GUARD) // mmap.PAGESIZE) * mmap.PAGESIZE
+        pages = mmap.mmap(-1, room + 2 * mmap.PAGESIZE)
+        self.whole = np.frombuffer(pages, np.uint8)[mmap.PAGESIZE : -mmap.PAGESIZE]
+        self.whole[:] = POISON
+        for page in (-mmap.PAGESIZE, room):
+            failed = _libc.mprotect(ctypes.c_void_p(self.whole.ctypes.data + page), mmap.PAGESIZE, 0)
+            assert not failed
+        self.start = (room - size) // ALIGNMENT * ALIGNMENT
         self.size = size
         self.device = _current[-1]
 
