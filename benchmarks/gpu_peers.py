@@ -30,7 +30,7 @@ class Arithmetic(NamedTuple):
     tf32: bool  # whether the others may round operands so
 
 
-ARITHMETICS = {
+KINDS = {
     "float32": Arithmetic("float32", "default", False),
     "strict": Arithmetic("float32", "strict", False),
     "tf32": Arithmetic("float32", "fast", True),
@@ -229,7 +229,7 @@ def limits(clock: Clock) -> dict[str, object]:
         import torch
     except ImportError:
         return found
-    for name, arithmetic in ARITHMETICS.items():
+    for name, arithmetic in KINDS.items():
         if name == "strict":
             continue  # the same in PyTorch
         a = torch.ones((8192, 8192), device="cuda", dtype=getattr(torch, arithmetic.dtype))

@@ -21,7 +21,7 @@ os.environ.setdefault("XLA_PYTHON_CLIENT_PREALLOCATE", "false")  # JAX would tak
 sys.path[0] = str(Path(__file__).parent)
 
 import cupy  # noqa: E402
-from gpu_peers import ARITHMETICS, PEERS, Case, Clock, Fastconv, limits  # noqa: E402
+from gpu_peers import KINDS, PEERS, Case, Clock, Fastconv, limits  # noqa: E402
 from run import DIRECTIONS, geometric_mean, read_shapes  # noqa: E402
 from worker import operands  # noqa: E402
 
@@ -65,7 +65,7 @@ def print_overhead() -> None:
     p = ConvProblem.parse("n1h8w8c16_k3x3f16_s1x1_d1x1_p1,1,1,1_g1")
     peer = Fastconv()
     for direction in DIRECTIONS:
-        case = Case(p, direction, ARITHMETICS["float32"])
+        case = Case(p, direction, KINDS["float32"])
         (call,) = peer.prepare(case, [operands(p, direction, "float32")])
         call()
         print(f"{direction:16s} {1e6 * peer.host_seconds(call):6.1f} us a call")
@@ -78,7 +78,8 @@ def main() -> None:
     parser.add_argument("--batch", type=int, help="images, in place of those that the shapes tell")
     parser.add_argument("--peers", default=",".join(name for name in PEERS if name != "fastconv"))
     parser.add_argument("--direction", choices=DIRECTIONS, default=DIRECTIONS[0])
-    parser.add_argument("--arithmetic", choices=ARITHMETICS, default="float32", help="like against like in all")
+    parser.add_argument("--arithmetic", choices=KINDS, default="float32", help="like against like in all")
+    parser.add_argument("--implementation", help="fastconv's, such as warpgroup; its own choice otherwise")
     parser.add_argument("--rounds", type=int, default=7, help="times that each library is asked")
     parser.add_argument("--overhead", action="store_true", help="time calls on the host instead")
     parser.add_argument("--json", metavar="FILE", help="where to write the figures")
@@ -107,8 +108,8 @@ def main() -> None:
         problem = ConvProblem.parse(token)
         if arguments.batch:
             problem = problem._replace(n=arguments.batch)
-        case = Case(problem, arguments.direction, ARITHMETICS[arguments.arithmetic])
-        with fastconv.options(precision=case.arithmetic.precision):
+        case = Case(problem, arguments.direction, KINDS[arguments.arithmetic])
+        with fastconv.options(precision=case.arithmetic.precision, implementation=arguments.implementation):
             seconds = measure_case(peers, case, arguments.rounds)
         flops = 2 * problem.multiply_adds
         layers.append({"problem": str(problem), "flops": flops, "bytes": traffic(case), "seconds": seconds})
@@ -132,6 +133,7 @@ def main() -> None:
         result = {
             "direction": arguments.direction,
             "arithmetic": arguments.arithmetic,
+            "implementation": arguments.implementation,
             "command": "python benchmarks/run_gpu.py " + " ".join(sys.argv[1:]),
             "machine": machine,
             "versions": versions,

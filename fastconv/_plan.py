@@ -243,9 +243,12 @@ IMPLEMENTATIONS = {
 }
 
 
+_ON_DEVICES = ("warpgroup",)  # that there are for CuPy arrays alone
+
+
 def check_implementation(name: object) -> str:
     """The name of an implementation, checked."""
-    names = dict.fromkeys(entry.name for entries in IMPLEMENTATIONS.values() for entry in entries)
+    names = [*dict.fromkeys(entry.name for entries in IMPLEMENTATIONS.values() for entry in entries), *_ON_DEVICES]
     if name not in names:
         raise ValueError(f"implementation: {name!r} is not one of {', '.join(map(repr, names))}")
     return str(name)

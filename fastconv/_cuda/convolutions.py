@@ -115,6 +115,11 @@ class Call(NamedTuple):
     dtype: np.dtype
     precision: str
     activation: str | None
+    implementation: str  # one of IMPLEMENTATIONS
+
+    @property
+    def is_tiled(self) -> bool:
+        return self.implementation in ("implicit_gemm", "warpgroup")
 
 
 def _launch(
@@ -137,6 +142,13 @@ def _product(
 ) -> Launch:
     """The launch of products of matrices, which have the same columns and repeats."""
     kind = planner.arithmetic(call.dtype.name, call.precision, call.device.capability)
+    if call.implementation == "warpgroup":
+        if call.device.capability != 90 or kind != planner.Arithmetic.HALVES or not all(wide):
+            raise ValueError(
+                "implementation: 'warpgroup' takes float16 and bfloat16 on compute capability 9.0, in arrays whose"
+                f" channels are multiples of 8, but got {call.dtype} on {call.device.capability / 10}: {parts[0]}"
+            )
+        kind = planner.Arithmetic.WARPGROUPS
     wide = planner.width(direction, *wide)
     tile = planner.best_tile(planner.tiles(call.dtype.name, kind, all(wide)), works, call.device.multiprocessors)
     kernel = planner.implicit_gemm(direction, call.dtype.name, kind, tile, wide, call.device.capability)
@@ -157,13 +169,11 @@ def _direct(direction: str, call: Call, parts: list[Fields], wide: bool) -> Laun
 Steps = Callable[..., None]
 
 
-def _convolution(
-    direction: str, call: Call, tiled: bool, parts: list[Fields], source: Any, filters: Any, result: Any
-) -> Launch:
+def _convolution(direction: str, call: Call, parts: list[Fields], source: Any, filters: Any, result: Any) -> Launch:
     """The launch of convolutions, in tiles of a product or not, of a source with filters in the forward layout."""
     channels, outputs, groups = (parts[0][name] for name in ("channels", "outputs", "groups"))
     filters_apart = filters.shape[3]
-    if not tiled:
+    if not call.is_tiled:
         alone = channels == outputs == 1
         wide = alone and _is_wide(source, groups, *_steps(source)) and _is_wide(filters, filters_apart)
         return _direct(direction, call, parts, wide and _aligned(result, planner.COPY))
@@ -177,16 +187,16 @@ def _terms(part: Fields) -> int:
     return part["taps_h"] * part["taps_w"] * part["channels"]
 
 
-def _forward(p: ConvProblem, call: Call, tiled: bool, images: Any, filters: Any, result: Any) -> Steps:
-    return _convolution("forward", call, tiled, [_forward_fields(p, images)], images, filters, result).run
+def _forward(p: ConvProblem, call: Call, images: Any, filters: Any, result: Any) -> Steps:
+    return _convolution("forward", call, [_forward_fields(p, images)], images, filters, result).run
 
 
-def _backprop_input(p: ConvProblem, call: Call, tiled: bool, filters: Any, gradient: Any, result: Any) -> Steps:
+def _backprop_input(p: ConvProblem, call: Call, filters: Any, gradient: Any, result: Any) -> Steps:
     found, complete = phases(p)
     # The longest first, lest the launch end with them.
     parts = sorted((_phase_fields(p, part, gradient) for part in found), key=_terms, reverse=True)
     launches = [
-        _convolution("backprop_input", call, tiled, parts[i : i + planner.PHASES], gradient, filters, result)
+        _convolution("backprop_input", call, parts[i : i + planner.PHASES], gradient, filters, result)
         for i in range(0, len(parts), planner.PHASES)
     ]
 
@@ -199,7 +209,7 @@ def _backprop_input(p: ConvProblem, call: Call, tiled: bool, filters: Any, gradi
     return run
 
 
-def _backprop_filter(p: ConvProblem, call: Call, tiled: bool, images: Any, gradient: Any, result: Any) -> Steps:
+def _backprop_filter(p: ConvProblem, call: Call, images: Any, gradient: Any, result: Any) -> Steps:
     fields = _forward_fields(p, images)
     size = planner.slice_pixels(p)
     slices = -(-fields["pixels"] // size)
@@ -208,7 +218,7 @@ def _backprop_filter(p: ConvProblem, call: Call, tiled: bool, images: Any, gradi
     fields.update(slice_pixels=size, slice_stride=count)
     sums_dtype = np.dtype(np.float32) if call.dtype.itemsize == 2 else call.dtype
     apart = slices > 1 or sums_dtype != call.dtype
-    if tiled:
+    if call.is_tiled:
         wide = _is_wide(images, fields["channels"], *_steps(images)), _is_wide(gradient, fields["outputs"], p.f)
         work = Work(rows, fields["outputs"], size, p.groups * slices)
         runs = fields["outputs"] * sums_dtype.itemsize % planner.COPY == 0
@@ -222,7 +232,7 @@ def _backprop_filter(p: ConvProblem, call: Call, tiled: bool, images: Any, gradi
 
     def run(x: Any, dy: Any, dw: Any, bias: Any) -> None:
         sums = workspace((slices, count), sums_dtype) if apart else dw
-        launch.run(x, dy, sums, *([NOTHING] if tiled else []))
+        launch.run(x, dy, sums, *([NOTHING] if call.is_tiled else []))
         if apart:
             total.run(sums, dw, np.int64(count), np.int64(slices))
 
@@ -255,6 +265,8 @@ IMPLEMENTATIONS = (
     Implementation("depthwise", _unless_depthwise),
     Implementation("narrow_groups", _unless_narrow),
     Implementation("implicit_gemm", lambda problem: None),
+    # Compiled and emulated, but run on no device yet: only for those who ask for it.
+    Implementation("warpgroup", lambda problem: None),
 )
 
 

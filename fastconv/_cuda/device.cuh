@@ -9,7 +9,7 @@
 #define FC_ARCH __CUDA_ARCH__
 #define FC_CALLED static __device__ __noinline__
 #define FC_EXPORT(kernel)
-#define FC_SHARED(name) extern __shared__ __align__(16) unsigned char name[]
+#define FC_SHARED(name) extern __shared__ __align__(1024) unsigned char name[]
 #endif
 
 #define FC_DEVICE static __device__ __forceinline__
@@ -191,6 +191,80 @@ FC_DEVICE void multiply_doubles(double (&sum)[2], double a, double b) {
     asm("mma.sync.aligned.m8n8k4.row.col.f64.f64.f64.f64 {%0,%1}, {%2}, {%3}, {%0,%1};"
         : "+d"(sum[0]), "+d"(sum[1])
         : "d"(a), "d"(b));
+#endif
+}
+#endif
+
+// --- Warpgroups, of four warps, on sm_90a ---
+// What they multiply lies in shared memory in lines of 128 bytes, whose eighths are swapped: line l has its eighth e at
+// e ^ l % 8. Eight lines, 1024 bytes and aligned so, are an atom.
+#if FC_WARPGROUPS
+
+// Describes a factor: from `start` on, atoms are `next` bytes apart; and `far` bytes where 64 elements of a line are
+// outputs, not terms, and are followed by more.
+FC_DEVICE unsigned long long factor_of_warpgroup(const void *start, int next, int far) {
+#ifdef FC_HOST
+    unsigned address = fc_host::shared_address(start);
+#else
+    unsigned address = (unsigned)__cvta_generic_to_shared(start);
+#endif
+    return (unsigned long long)((address & 0x3ffff) >> 4) | (unsigned long long)(far >> 4) << 16 |
+           (unsigned long long)(next >> 4) << 32 | 1ull << 62;
+}
+
+// What threads have copied can be read by tensor cores after the next barrier.
+FC_DEVICE void publish_to_tensor_cores() {
+#ifndef FC_HOST
+    asm volatile("fence.proxy.async.shared::cta;" ::: "memory");
+#endif
+}
+
+// Before the first product of a group: sums may be written.
+FC_DEVICE void begin_products() {
+#ifndef FC_HOST
+    asm volatile("wgmma.fence.sync.aligned;" ::: "memory");
+#endif
+}
+
+FC_DEVICE void commit_products() {
+#ifdef FC_HOST
+    fc_host::commit_products();
+#else
+    asm volatile("wgmma.commit_group.sync.aligned;" ::: "memory");
+#endif
+}
+
+// Waits for all products, whose sums can then be read.
+FC_DEVICE void wait_for_products() {
+#ifdef FC_HOST
+    fc_host::wait_for_products();
+#else
+    asm volatile("wgmma.wait_group.sync.aligned 0;" ::: "memory");
+#endif
+}
+
+// sum += a * b: 64x16 times 16x128, float16 or bfloat16, summed in float32; each thread holds the sums of two rows, as
+// multiply_halves leaves them. Under way until it was waited for. The flags tell which factors have outputs side by
+// side.
+template <bool BRAIN, bool A_OUTPUTS_RUN, bool B_OUTPUTS_RUN>
+FC_DEVICE void multiply_by_warpgroup(float (&sum)[16][4], unsigned long long a, unsigned long long b) {
+#ifdef FC_HOST
+    fc_host::multiply_by_warpgroup(sum, a, b, BRAIN, A_OUTPUTS_RUN, B_OUTPUTS_RUN);
+#else
+#define FC_FOUR(j) "+f"(sum[j][0]), "+f"(sum[j][1]), "+f"(sum[j][2]), "+f"(sum[j][3])
+#define FC_SUMS                                                                                                        \
+    FC_FOUR(0), FC_FOUR(1), FC_FOUR(2), FC_FOUR(3), FC_FOUR(4), FC_FOUR(5), FC_FOUR(6), FC_FOUR(7), FC_FOUR(8),        \
+        FC_FOUR(9), FC_FOUR(10), FC_FOUR(11), FC_FOUR(12), FC_FOUR(13), FC_FOUR(14), FC_FOUR(15)
+#define FC_PRODUCT(TYPE)                                                                                               \
+    "{.reg .pred add; setp.eq.u32 add, 0, 0; wgmma.mma_async.sync.aligned.m64n128k16.f32." TYPE "." TYPE               \
+    " {%0, %1, %2, %3, %4, %5, %6, %7, %8, %9, %10, %11, %12, %13, %14, %15, %16, %17, %18, %19, %20, %21, %22, %23, " \
+    "%24, %25, %26, %27, %28, %29, %30, %31, %32, %33, %34, %35, %36, %37, %38, %39, %40, %41, %42, %43, %44, %45, "   \
+    "%46, %47, %48, %49, %50, %51, %52, %53, %54, %55, %56, %57, %58, %59, %60, %61, %62, %63}, "                      \
+    "%64, %65, add, 1, 1, %66, %67;}"
+    if constexpr (BRAIN)
+        asm volatile(FC_PRODUCT("bf16") : FC_SUMS : "l"(a), "l"(b), "n"((int)A_OUTPUTS_RUN), "n"((int)B_OUTPUTS_RUN));
+    else
+        asm volatile(FC_PRODUCT("f16") : FC_SUMS : "l"(a), "l"(b), "n"((int)A_OUTPUTS_RUN), "n"((int)B_OUTPUTS_RUN));
 #endif
 }
 #endif

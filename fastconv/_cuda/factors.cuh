@@ -18,17 +18,43 @@ constexpr int WIDE_A = FC_WIDE_A, WIDE_B = FC_WIDE_B; // elements in a copy
 constexpr bool A_K_RUNS = FC_DIRECTION != BACKPROP_FILTER, B_K_RUNS = FC_DIRECTION == BACKPROP_INPUT;
 constexpr int SIZE = sizeof(Element);
 constexpr int K_PAD = SIZE == 8 ? 4 : 16 / SIZE, OTHER_PAD = SIZE == 4 ? 8 : SIZE == 8 ? 4 : 8;
-constexpr int A_PITCH = A_K_RUNS ? TILE_K + K_PAD : TILE_M + OTHER_PAD, A_LINES = A_K_RUNS ? TILE_M : TILE_K;
-constexpr int B_PITCH = B_K_RUNS ? TILE_K + K_PAD : TILE_N + OTHER_PAD, B_LINES = B_K_RUNS ? TILE_N : TILE_K;
-constexpr int A_ELEMENTS = A_PITCH * A_LINES, STAGE = A_ELEMENTS + B_PITCH * B_LINES;
+
+// Tiles are rows of so many elements, padded lest threads read from the same banks; or for warpgroups, blocks of lines
+// of 128 bytes, as device.cuh describes them.
+constexpr bool IN_ATOMS = FC_WARPGROUPS;
+constexpr int ATOM = 128 / SIZE; // elements in a line
+constexpr int A_COLUMNS = A_K_RUNS ? TILE_K : TILE_M, B_COLUMNS = B_K_RUNS ? TILE_K : TILE_N;
+constexpr int A_PITCH = IN_ATOMS ? ATOM : A_COLUMNS + (A_K_RUNS ? K_PAD : OTHER_PAD);
+constexpr int B_PITCH = IN_ATOMS ? ATOM : B_COLUMNS + (B_K_RUNS ? K_PAD : OTHER_PAD);
+constexpr int A_LINES = A_K_RUNS ? TILE_M : TILE_K, B_LINES = B_K_RUNS ? TILE_N : TILE_K;
+constexpr int A_ELEMENTS = (IN_ATOMS ? A_COLUMNS : A_PITCH) * A_LINES;
+constexpr int STAGE = A_ELEMENTS + (IN_ATOMS ? B_COLUMNS : B_PITCH) * B_LINES;
 
 // Each thread makes the copies of one column of a tile, LINES / PASS of them, PASS lines apart.
 constexpr int A_ACROSS = (A_K_RUNS ? TILE_K : TILE_M) / WIDE_A, A_PASS = THREADS / A_ACROSS,
               A_COPIES = A_LINES / A_PASS;
 constexpr int B_ACROSS = (B_K_RUNS ? TILE_K : TILE_N) / WIDE_B, B_PASS = THREADS / B_ACROSS,
               B_COPIES = B_LINES / B_PASS;
+static_assert(!IN_ATOMS || (A_PASS % 8 == 0 && B_PASS % 8 == 0), "a thread's lines lie alike in their atoms");
 static_assert(A_ACROSS * A_PASS == THREADS && A_COPIES * A_PASS == A_LINES, "threads share the first tile evenly");
 static_assert(B_ACROSS * B_PASS == THREADS && B_COPIES * B_PASS == B_LINES, "threads share the second tile evenly");
+
+// Where an element lies in a tile; in any eighth line behind it, as many pitches further on.
+template <int PITCH, int LINES> FC_DEVICE int tile_index(int line, int column) {
+    if constexpr (IN_ATOMS)
+        return column / ATOM * (ATOM * LINES) + line * ATOM + (column % ATOM / (16 / SIZE) ^ line % 8) * (16 / SIZE) +
+               column % (16 / SIZE);
+    else
+        return line * PITCH + column;
+}
+
+// Where this thread's first copies go.
+FC_DEVICE int a_index() {
+    return tile_index<A_PITCH, A_LINES>(threadIdx.x / A_ACROSS, threadIdx.x % A_ACROSS * WIDE_A);
+}
+FC_DEVICE int b_index() {
+    return tile_index<B_PITCH, B_LINES>(threadIdx.x / B_ACROSS, threadIdx.x % B_ACROSS * WIDE_B);
+}
 
 // The first factor where outputs are rows: a thread's outputs stay, and its terms move on.
 struct Windows {
@@ -60,7 +86,7 @@ struct Windows {
         const int down = distance(term.outer, p.reach_h), right = distance(term.middle, p.reach_w);
         long long offset = down * p.source_row + right * p.source_column + term.inner;
         const bool any = term.outer < p.taps_h;
-        Element *target = tile + threadIdx.x / A_ACROSS * A_PITCH + threadIdx.x % A_ACROSS * WIDE_A;
+        Element *target = tile + a_index();
 #pragma unroll
         for (int q = 0; q < A_COPIES; q++) {
             bool inside = any && valid >> q & 1 && is_inside(p, y[q] + down, x[q] + right);
@@ -97,7 +123,7 @@ struct Cells {
     }
 
     FC_MEMBER void copy(Element *tile) {
-        Element *target = tile + threadIdx.x / A_ACROSS * A_PITCH + threadIdx.x % A_ACROSS * WIDE_A;
+        Element *target = tile + a_index();
 #pragma unroll
         for (int q = 0; q < A_COPIES; q++) {
             int row = output[q].middle * p.step_h + y, column = output[q].inner * p.step_w + x;
@@ -126,7 +152,7 @@ struct Rows {
     }
 
     FC_MEMBER void copy(Element *tile) {
-        Element *target = tile + threadIdx.x / B_ACROSS * B_PITCH + threadIdx.x % B_ACROSS * WIDE_B;
+        Element *target = tile + b_index();
 #pragma unroll
         for (int q = 0; q < B_COPIES; q++) {
             bool inside = valid && q * B_PASS < left;
@@ -160,7 +186,7 @@ struct Columns {
     FC_MEMBER void copy(Element *tile) {
         long long offset = first + term.outer * p.filter_row + term.middle * p.filter_column + term.inner;
         bool any = term.outer < p.taps_h;
-        Element *target = tile + threadIdx.x / B_ACROSS * B_PITCH + threadIdx.x % B_ACROSS * WIDE_B;
+        Element *target = tile + b_index();
 #pragma unroll
         for (int q = 0; q < B_COPIES; q++) {
             bool inside = any && q * B_PASS < left;

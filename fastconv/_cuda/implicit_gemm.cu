@@ -19,19 +19,23 @@ FC_DEVICE void multiply_steps(Product &product, A &a, B &b, long long steps, Ele
     }
     int reading = 0, writing = STAGES - 1;
     for (long long step = 0; step < steps; step++) {
+        const Tile<Element, A_K_RUNS, A_PITCH> left = {shared + reading * STAGE};
+        const Tile<Element, B_K_RUNS, B_PITCH> right = {shared + reading * STAGE + A_ELEMENTS};
+        product.wait();
         wait_for_copies<STAGES - 2>();
+        product.publish();
         __syncthreads(); // all have copied this step's tiles, and multiplied those of the stage that is copied next
+        if (Product::GOES_ON) product.template multiply<TILE_K>(left, right, first_row, first_column);
         if (step + STAGES - 1 < steps) {
             a.copy(shared + writing * STAGE);
             b.copy(shared + writing * STAGE + A_ELEMENTS);
         }
         commit_copies();
-        Tile<Element, A_K_RUNS, A_PITCH> left = {shared + reading * STAGE};
-        Tile<Element, B_K_RUNS, B_PITCH> right = {shared + reading * STAGE + A_ELEMENTS};
-        product.template multiply<TILE_K>(left, right, first_row, first_column);
+        if (!Product::GOES_ON) product.template multiply<TILE_K>(left, right, first_row, first_column);
         reading = reading + 1 == STAGES ? 0 : reading + 1;
         writing = writing + 1 == STAGES ? 0 : writing + 1;
     }
+    product.wait();
     wait_for_copies<0>();
 }
 

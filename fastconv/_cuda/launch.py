@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import tempfile
 from typing import Any, NamedTuple
 
 import cupy
@@ -48,12 +49,38 @@ def _sources() -> str:
     return found.hexdigest()[:16]
 
 
+def _compiled_for(architecture: str, code: str, options: tuple[str, ...]) -> Any:
+    """A module for an architecture that CuPy does not compile for."""
+    from cupy.cuda import nvrtc
+
+    program = nvrtc.createProgram(code, "kernel.cu", (), ())
+    try:
+        nvrtc.compileProgram(program, (*options, "-ftz=true", f"--gpu-architecture={architecture}"))
+        binary = nvrtc.getCUBIN(program)
+    finally:
+        nvrtc.destroyProgram(program)
+    file, path = tempfile.mkstemp(".cubin", dir=_binaries().name)
+    with os.fdopen(file, "wb") as opened:
+        opened.write(binary)
+    return cupy.RawModule(path=path)
+
+
+@functools.cache
+def _binaries() -> tempfile.TemporaryDirectory[str]:
+    """Where the modules of this process lie that CuPy loads from a file, when they are first launched."""
+    return tempfile.TemporaryDirectory(prefix="fastconv-")
+
+
 @functools.cache
 def compiled(kernel: Kernel, number: int) -> Any:
     """The kernel on a device, compiled when it is first asked for."""
     with cupy.cuda.Device(number), open(os.path.join(FOLDER, kernel.source)) as file:
         options = (*kernel.options, f"-I{FOLDER}", f"-DFC_SOURCES={_sources()}")
-        function = cupy.RawModule(code=file.read(), options=options).get_function(kernel.entry)
+        if kernel.architecture is None:
+            module = cupy.RawModule(code=file.read(), options=options)
+        else:
+            module = _compiled_for(kernel.architecture, file.read(), options)
+        function = module.get_function(kernel.entry)
         if kernel.shared > _SHARED_BY_DEFAULT:
             function.max_dynamic_shared_size_bytes = kernel.shared
     return function

@@ -15,10 +15,15 @@ template <typename Type, bool K_RUNS_, int PITCH> struct Tile {
 };
 
 // Every multiplier sums ROWS x COLUMNS elements in each thread, sum(i, j) at (row(i), column(j)) of the warp's tile.
-// RUN columns at a time are neighbours.
+// RUN columns at a time are neighbours. Most have multiplied when `multiply` returns.
+struct Multiplies {
+    static constexpr bool GOES_ON = false;
+    FC_MEMBER static void wait() {}
+    FC_MEMBER static void publish() {}
+};
 
 // Fused multiply-adds, or integers: threads lie 4 x 8, and their elements as far apart.
-template <typename Element, int TILE_M, int TILE_N> struct ScalarMultiplier {
+template <typename Element, int TILE_M, int TILE_N> struct ScalarMultiplier : Multiplies {
     typedef typename Element::sum Sum;
     static constexpr int ROWS = TILE_M / 4, COLUMNS = TILE_N / 8;
     static constexpr int RUN = 1;
@@ -46,7 +51,7 @@ template <typename Element, int TILE_M, int TILE_N> struct ScalarMultiplier {
 };
 
 // Where tensor cores leave sums in float32: 16x8 elements in four of each thread.
-template <int TILE_M, int TILE_N> struct Fragments {
+template <int TILE_M, int TILE_N> struct Fragments : Multiplies {
     typedef float Sum;
     static constexpr int ROWS = TILE_M / 8, COLUMNS = TILE_N / 4;
     static constexpr int DOWN = TILE_M / 16, ACROSS = TILE_N / 8;
@@ -217,7 +222,7 @@ template <int PARTS, int TILE_M, int TILE_N> struct Tf32Multiplier : Fragments<T
 };
 
 // Tensor cores: float64.
-template <int TILE_M, int TILE_N> struct DoubleMultiplier {
+template <int TILE_M, int TILE_N> struct DoubleMultiplier : Multiplies {
     typedef double Sum;
     static constexpr int ROWS = TILE_M / 8, COLUMNS = TILE_N / 4, ACROSS = TILE_N / 8;
     static constexpr int RUN = 2;
@@ -247,8 +252,42 @@ template <int TILE_M, int TILE_N> struct DoubleMultiplier {
 
 #endif
 
+#if FC_WARPGROUPS
+
+// Tensor cores that read both factors from shared memory: float16 and bfloat16, by four warps one below the other. They
+// go on while the next tiles are copied.
+template <typename Element, int TILE_M, int TILE_N> struct WarpgroupMultiplier : Fragments<TILE_M, TILE_N> {
+    static constexpr bool GOES_ON = true;
+    static constexpr int GROUP_M = 4 * TILE_M;
+    static_assert(GROUP_M == 64 && TILE_N == 128, "a warpgroup's product has 64 rows and 128 columns");
+
+    template <int TILE_K, typename A, typename B>
+    FC_MEMBER void multiply(const A &a, const B &b, int first_row, int first_column) {
+        const int row = first_row / GROUP_M * GROUP_M;
+        begin_products();
+#pragma unroll
+        for (int k = 0; k < TILE_K; k += 16)
+            multiply_by_warpgroup<Element::BRAIN, !A::K_RUNS, !B::K_RUNS>(this->sums[0], described<TILE_K>(a, row, k),
+                                                                          described<TILE_K>(b, first_column, k));
+        commit_products();
+    }
+
+    FC_MEMBER static void wait() { wait_for_products(); }
+    FC_MEMBER static void publish() { publish_to_tensor_cores(); }
+
+    // A factor from an output and a term on, the first of 64 or 16.
+    template <int TILE_K, typename Factor>
+    FC_MEMBER static unsigned long long described(const Factor &factor, int output, int k) {
+        constexpr int LINE = 64;
+        return factor_of_warpgroup(factor.first + (Factor::K_RUNS ? output * LINE + k : output * TILE_K + k * LINE),
+                                   8 * LINE * sizeof(Element), Factor::K_RUNS ? 16 : TILE_K * LINE * sizeof(Element));
+    }
+};
+
+#endif
+
 // FC_ARITHMETIC, in the order of Arithmetic in planner.py.
-enum Arithmetic { SCALAR, HALVES, TF32, TF32_TWICE, DOUBLES };
+enum Arithmetic { SCALAR, HALVES, TF32, TF32_TWICE, DOUBLES, WARPGROUPS };
 
 template <typename Element, int ARITHMETIC, int TILE_M, int TILE_N> struct Multiplier;
 
@@ -256,6 +295,10 @@ template <typename Element, int TILE_M, int TILE_N>
 struct Multiplier<Element, SCALAR, TILE_M, TILE_N> : ScalarMultiplier<Element, TILE_M, TILE_N> {};
 template <typename Element, int TILE_M, int TILE_N>
 struct Multiplier<Element, HALVES, TILE_M, TILE_N> : HalfMultiplier<Element, TILE_M, TILE_N> {};
+#if FC_WARPGROUPS
+template <typename Element, int TILE_M, int TILE_N>
+struct Multiplier<Element, WARPGROUPS, TILE_M, TILE_N> : WarpgroupMultiplier<Element, TILE_M, TILE_N> {};
+#endif
 #if FC_ARCH >= 800
 template <typename Element, int TILE_M, int TILE_N>
 struct Multiplier<Element, TF32, TILE_M, TILE_N> : Tf32Multiplier<1, TILE_M, TILE_N> {};

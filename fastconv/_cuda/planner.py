@@ -25,6 +25,7 @@ class Arithmetic(IntEnum):
     TF32 = 2
     TF32_TWICE = 3
     DOUBLES = 4
+    WARPGROUPS = 5  # HALVES by four warps at a time, on compute capability 9.0
 
 
 class Tile(NamedTuple):
@@ -43,6 +44,8 @@ NARROW = Tile(128, 32, 4, 1, 0.6)
 # Threads hold 8 x 8 elements of a scalar product in registers if a warp's tile is 32 x 64.
 LARGE_SCALAR = Tile(128, 128, 4, 2, 1.0)
 MEDIUM_SCALAR = Tile(64, 64, 2, 1, 0.7)
+
+GROUPED = Tile(128, 128, 8, 1, 1.0)
 
 _SHARED = 99 << 10  # bytes that a block may have on every device from compute capability 8.0 on
 
@@ -75,6 +78,11 @@ class Kernel(NamedTuple):
     def options(self) -> tuple[str, ...]:
         """The compiler's options."""
         return ("-std=c++17", *(f"-DFC_{name}={value}" for name, value in self.defines))
+
+    @property
+    def architecture(self) -> str | None:
+        """What it is compiled for if not for the device's compute capability."""
+        return "sm_90a" if dict(self.defines).get("WARPGROUPS") else None
 
 
 def _parts(direction: str) -> int:
@@ -117,6 +125,8 @@ def tiles(element: str, kind: Arithmetic, wide: bool) -> tuple[Tile, ...]:
     >>> [len(tiles("float16", Arithmetic.HALVES, wide)) for wide in (True, False)]
     [3, 1]
     """
+    if kind == Arithmetic.WARPGROUPS:
+        return (GROUPED,)
     if not wide or (kind == Arithmetic.SCALAR and element == "float64"):  # twice the registers
         return (MEDIUM,)
     if kind == Arithmetic.SCALAR:
@@ -131,12 +141,13 @@ def implicit_gemm(
 ) -> Kernel:
     """The kernel with this tile; `wide` tells which factors are copied 16 bytes at a time."""
     size = np.dtype("float16" if element == "bfloat16" else element).itemsize
-    tile_k = 32 if size == 2 and all(wide) else 16
-    k_pad, other_pad = (4, 4) if size == 8 else (16 // size, 8)
+    in_atoms = kind == Arithmetic.WARPGROUPS
+    tile_k = 64 if in_atoms else 32 if size == 2 and all(wide) else 16
+    k_pad, other_pad = (0, 0) if in_atoms else (4, 4) if size == 8 else (16 // size, 8)
     a = tile.rows * (tile_k + k_pad) if direction != "backprop_filter" else tile_k * (tile.rows + other_pad)
     b = tile.columns * (tile_k + k_pad) if direction == "backprop_input" else tile_k * (tile.columns + other_pad)
     stage = (a + b) * size
-    stages = 2 if capability < 80 else min(4, _SHARED // stage)
+    stages = 2 if capability < 80 else min(4, _SHARED // stage)  # three of warpgroups
     defines: dict[str, str | int] = {
         "DIRECTION": DIRECTIONS.index(direction),
         "ELEMENT": element,
@@ -147,6 +158,7 @@ def implicit_gemm(
         "WARPS_M": tile.warps_m,
         "WARPS_N": tile.warps_n,
         "STAGES": stages,
+        "WARPGROUPS": int(in_atoms),
         "BLOCKS": _blocks(kind, capability),
         "PARTS": _parts(direction),
         "WIDE_A": COPY // size if wide[0] else 1,
@@ -158,7 +170,11 @@ def implicit_gemm(
 
 def _blocks(kind: Arithmetic, capability: int) -> int:
     """Blocks that share a multiprocessor: two where its memory has room, and half the registers cost no spills."""
-    return 2 if capability in (80, 90) and kind in (Arithmetic.HALVES, Arithmetic.TF32) else 1
+    return 2 if capability in (80, 90) and kind not in _MANY_SUMS else 1
+
+
+# Their sums alone take 128 registers of a thread, or twice 64.
+_MANY_SUMS = Arithmetic.SCALAR, Arithmetic.TF32_TWICE, Arithmetic.DOUBLES
 
 
 def cost(tile: Tile, works: Sequence[Work], multiprocessors: int) -> float:
@@ -258,6 +274,16 @@ def all_kernels(capability: int) -> list[Kernel]:
                     for tile in tiles(element, kind, all(wide)):
                         found[implicit_gemm(direction, element, kind, tile, wide, capability)] = None
     return list(found)
+
+
+def warpgroup_kernels() -> list[Kernel]:
+    """Those that need sm_90a."""
+    both = (True, True)
+    return [
+        implicit_gemm(direction, element, Arithmetic.WARPGROUPS, GROUPED, both, 90)
+        for element in ("float16", "bfloat16")
+        for direction in DIRECTIONS
+    ]
 
 
 def kinds(element: str, capability: int) -> list[Arithmetic]:

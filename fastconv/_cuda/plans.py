@@ -105,9 +105,9 @@ class DevicePlan:
         key = number, a.strides, b.strides, bits, activation
         found = self._steps.get(key)
         if found is None:
-            call = Call(device(number), self.dtype, self.precision, activation)
+            call = Call(device(number), self.dtype, self.precision, activation, self.implementation.name)
             make = MAKERS[self.direction]
-            found = make(self.problem, call, self.implementation.name == "implicit_gemm", a, b, result)
+            found = make(self.problem, call, a, b, result)
             if len(self._steps) >= _MOST_STEPS:
                 self._steps.clear()
             self._steps[key] = found

@@ -50,6 +50,13 @@ struct Warp {
     unsigned operation;
 };
 
+// That tensor cores compute for a warpgroup while its threads go on.
+struct Product {
+    float (*sum)[4];
+    uint64_t a, b;
+    bool brain, a_outputs_run, b_outputs_run;
+};
+
 struct Fibre {
     Index thread;
     int number;
@@ -57,6 +64,8 @@ struct Fibre {
     jmp_buf state;
     std::vector<Copy> open; // copies not committed
     std::deque<std::vector<Copy>> groups;
+    std::vector<Product> products;
+    size_t committed; // of them
 };
 
 constexpr size_t STACK = 256 << 10;
@@ -107,6 +116,7 @@ static void run_fibre() {
     machine.body(machine.argument);
     Fibre &self = *machine.current;
     if (!self.open.empty() || !self.groups.empty()) fail("copies under way at the end");
+    if (!self.products.empty()) fail("products under way at the end");
     self.done = true;
     machine.waits = 0;
     if (--machine.running == 0) _longjmp(machine.host, 2);
@@ -281,6 +291,53 @@ static void multiply_tf32(float (&sum)[4], const unsigned (&a)[4], const unsigne
         });
 }
 
+// --- Warpgroups ---
+
+static unsigned shared_address(const void *pointer) {
+    return (unsigned)((const unsigned char *)pointer - machine.shared);
+}
+
+// Element (output, k) of a factor that a descriptor of the PTX manual tells, with lines of 128 bytes swapped.
+static uint16_t element_of(uint64_t descriptor, bool outputs_run, int output, int k) {
+    if (descriptor >> 62 != 1 || (descriptor >> 49 & 7)) fail("a factor that is not in aligned atoms of 128 bytes");
+    unsigned start = (descriptor & 0x3fff) << 4, far = (descriptor >> 16 & 0x3fff) << 4;
+    unsigned next = (descriptor >> 32 & 0x3fff) << 4;
+    unsigned address = outputs_run ? start + output / 64 * far + k / 8 * next + k % 8 * 128 + output % 64 * 2
+                                   : start + output / 8 * next + output % 8 * 128 + k * 2;
+    address ^= (address >> 7 & 7) << 4;
+    if (address + 2 > machine.shared_bytes) fail("a factor outside shared memory");
+    uint16_t bits;
+    memcpy(&bits, machine.shared + address, 2);
+    return bits;
+}
+
+static void multiply_by_warpgroup(float (&sum)[16][4], uint64_t a, uint64_t b, bool brain, bool a_outputs_run,
+                                  bool b_outputs_run) {
+    machine.current->products.push_back({sum, a, b, brain, a_outputs_run, b_outputs_run});
+}
+
+static void commit_products() { machine.current->committed = machine.current->products.size(); }
+
+static void wait_for_products() {
+    Fibre &fibre = *machine.current;
+    any_of_warp(true);
+    if (fibre.committed != fibre.products.size()) fail("products that were not committed");
+    for (const Product &p : fibre.products) {
+        auto number = [&](uint16_t bits) { return p.brain ? cast<float>((uint32_t)bits << 16) : half_to_float(bits); };
+        int lane = fibre.number % 32, warp = fibre.number / 32 % 4;
+        for (int e = 0; e < 64; e++) {
+            int row = 16 * warp + lane / 4 + e % 4 / 2 * 8, column = e / 4 * 8 + lane % 4 * 2 + e % 2;
+            double products = 0;
+            for (int k = 0; k < 16; k++)
+                products += (double)number(element_of(p.a, p.a_outputs_run, row, k)) *
+                            number(element_of(p.b, p.b_outputs_run, column, k));
+            p.sum[e / 4][e % 4] = (float)(p.sum[e / 4][e % 4] + products);
+        }
+    }
+    fibre.products.clear();
+    fibre.committed = 0;
+}
+
 static void multiply_doubles(double (&sum)[2], double a, double b) {
     double mine[2] = {a, b};
     auto slots = exchange(mine);
@@ -310,6 +367,8 @@ static const char *run_block() {
         fibre.done = false;
         fibre.open.clear();
         fibre.groups.clear();
+        fibre.products.clear();
+        fibre.committed = 0;
         // The context is entered once, to leave behind a state from which the fibre starts.
         getcontext(&contexts);
         contexts.uc_stack.ss_sp = machine.stacks + i * STACK;
@@ -378,8 +437,8 @@ static const char *launch(void (*kernel)(Types...), const unsigned *grid, const 
     size_t threads = (size_t)block[0] * block[1] * block[2];
     machine.fibres = std::vector<Fibre>(threads);
     machine.warps = std::vector<Warp>((threads + 31) / 32);
-    std::vector<unsigned char> memory(shared + 256);
-    machine.shared = memory.data() + (128 - (uintptr_t)memory.data() % 128);
+    std::vector<unsigned char> memory(shared + 1024);
+    machine.shared = memory.data() + (1024 - (uintptr_t)memory.data() % 1024);
     machine.shared_bytes = shared;
     if (machine.stack_count < threads) {
         if (machine.stacks) munmap(machine.stacks, machine.stack_count * STACK);

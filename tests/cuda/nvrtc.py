@@ -10,6 +10,7 @@ import re
 from typing import NamedTuple
 
 PACKAGE = "nvidia-cuda-nvrtc"
+CUPY_OPTIONS = "-ftz=true", "--device-as-default-execution-space"  # which it adds to all that it compiles
 
 
 class Report(NamedTuple):
@@ -37,7 +38,7 @@ def compiled(path: str, options: tuple[str, ...], architecture: str) -> Report:
         source = file.read()
     name = os.path.basename(path).encode()
     assert library.nvrtcCreateProgram(ctypes.byref(program), source, name, 0, None, None) == 0
-    given = [f"--gpu-architecture={architecture}", "--ptxas-options=-v", *options]
+    given = [f"--gpu-architecture={architecture}", "--ptxas-options=-v", *CUPY_OPTIONS, *options]
     words = (ctypes.c_char_p * len(given))(*[word.encode() for word in given])
     failed = library.nvrtcCompileProgram(program, len(given), words)
     library.nvrtcGetProgramLogSize(program, ctypes.byref(size))

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import ctypes
 import hashlib
+import json
 import mmap
 import os
 import re
@@ -323,13 +324,44 @@ class RawKernel:
             memory.check()
 
 
-class RawModule:
-    """A source file, compiled with options."""
+class _Nvrtc(types.ModuleType):
+    """The run-time compiler, whose machine code is the source and the options."""
 
-    def __init__(self, *, code: str, options: tuple[str, ...]) -> None:
-        self.code, self.options = code, options
+    @staticmethod
+    def createProgram(code: str, name: str, headers: Any, names: Any) -> dict[str, Any]:  # noqa: N802
+        assert not headers and not names
+        return {"code": code}
+
+    @staticmethod
+    def compileProgram(program: dict[str, Any], options: Any) -> None:  # noqa: N802
+        program["options"] = options
+
+    @staticmethod
+    def getCUBIN(program: dict[str, Any]) -> bytes:  # noqa: N802
+        return json.dumps(program).encode()
+
+    @staticmethod
+    def destroyProgram(program: dict[str, Any]) -> None:  # noqa: N802
+        program.clear()
+
+
+class RawModule:
+    """A source file, compiled with options, or what the compiler made of one."""
+
+    def __init__(self, *, code: str = "", options: tuple[str, ...] = (), path: str | None = None) -> None:
+        self.code, self.options, self.path = code, options, path
+
+    def compile(self) -> None:
+        if self.path is not None:
+            with open(self.path) as file:
+                program = json.load(file)
+            *options, flush, architecture = program["options"]
+            assert flush == "-ftz=true", "as CuPy compiles"
+            assert architecture == f"--gpu-architecture=sm_{settings.capability}a"
+            self.code, self.options, self.path = program["code"], tuple(options), None
 
     def get_function(self, entry: str) -> RawKernel:
+        self.compile()
         return RawKernel(self.code, self.options, entry)
 
 
@@ -360,6 +392,7 @@ class _Stream:
 
 class _Cuda(types.ModuleType):
     Device = Device
+    nvrtc = _Nvrtc("cupy.cuda.nvrtc")
 
     @staticmethod
     def get_current_stream() -> _Stream:

@@ -5,7 +5,7 @@ import pytest
 from problems import DTYPES, assert_gradient_close, gradient, inputs, output_gradient
 from test_cuda_kernels import PROBLEMS, SLACK, check, on_device
 
-from fastconv import nn
+from fastconv import nn, options
 from fastconv._problem import ConvProblem
 
 
@@ -29,6 +29,24 @@ def test_large_and_narrow_tiles_compute_the_same(cupy, token, dtype):
     large = nn.conv2d(*on_device(cupy, case)).get()
     assert cupy.launches[-1].options != options_before
     np.testing.assert_array_equal(small, large)  # bits depend on no tile's size
+
+
+def test_warpgroups_are_for_those_who_ask_and_can(cupy):
+    case = inputs(PROBLEMS[0], "float16")
+    with pytest.raises(ValueError, match="'warpgroup' does not compute"), options(implementation="warpgroup"):
+        nn.conv2d(*case)
+    cupy.settings.capability = 90
+    with options(implementation="warpgroup"):
+        nn.conv2d(*on_device(cupy, case))
+    assert "-DFC_WARPGROUPS=1" in cupy.launches[-1].options
+    for capability, given in ((80, case), (90, inputs(PROBLEMS[0])), (90, inputs(PROBLEMS[1], "float16"))):
+        cupy.reset_plans()
+        cupy.settings.capability = capability
+        nn.conv2d(*on_device(cupy, given))
+        assert "-DFC_WARPGROUPS=0" in cupy.launches[-1].options
+        refused = pytest.raises(ValueError, match="implementation: 'warpgroup' takes float16 and bfloat16")
+        with refused, options(implementation="warpgroup"):
+            nn.conv2d(*on_device(cupy, given))
 
 
 def test_slices_of_pixels_are_summed_in_their_order(cupy):

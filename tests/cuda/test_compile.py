@@ -28,6 +28,8 @@ def workers():
 def test_every_kernel_compiles_without_spills(architecture, workers):
     capability = int(architecture.removeprefix("sm_").removesuffix("a"))
     kernels = planner.all_kernels(capability)
+    if architecture.endswith("a"):
+        kernels += planner.warpgroup_kernels()
     assert len(kernels) > 90
     jobs = {}
     for kernel in kernels:

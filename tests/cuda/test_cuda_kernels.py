@@ -81,6 +81,25 @@ def test_precision_tells_how_float32_is_multiplied(cupy, problem, precision):
         assert error.max() > 2.0**-16 * abs(y).max(), "one TF32 number has 11 bits"
 
 
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize(
+    "token",
+    [
+        "n2h9w11c8_k3x3f16_s1x1_d1x1_p1,1,1,1_g1",
+        "n1h13w11c72_k3x3f136_s1x1_d1x1_p1,1,1,1_g1",  # several tiles, and steps, on each side
+        "n1h9w9c16_k3x3f8_s2x2_d1x1_p0,1,0,1_g1",
+        "n1h6w7c48_k3x3f32_s1x1_d2x1_p1,1,1,1_g2",
+    ],
+)
+def test_warpgroups_compute_every_direction(cupy, token, dtype):
+    if hasattr(cupy, "settings"):
+        cupy.settings.capability = 90
+    elif cupy.cuda.Device(0).compute_capability != "90":
+        pytest.skip("only Hopper has them")
+    with options(implementation="warpgroup"):
+        check(cupy, inputs(ConvProblem.parse(token), dtype))
+
+
 @hypothesis_settings(max_examples=12)
 @given(case=cases(dtypes=("float32",), most_channels=20))
 def test_kernels_compute_random_convolutions(library, case):

@@ -15,6 +15,7 @@ from test_cuda_kernels import (
     test_precision_tells_how_float32_is_multiplied,
     test_results_do_not_depend_on_the_batch,
     test_unusual_numbers_touch_the_outputs_whose_window_holds_them,
+    test_warpgroups_compute_every_direction,
 )
 from test_relatives_on_device import (
     test_biases_are_added_to_any_number_of_elements,
@@ -43,6 +44,7 @@ __all__ = [
     "test_rectifiers_take_unusual_numbers",
     "test_results_do_not_depend_on_the_batch",
     "test_unusual_numbers_touch_the_outputs_whose_window_holds_them",
+    "test_warpgroups_compute_every_direction",
 ]
 SHAPES = os.path.join(os.path.dirname(__file__), "..", "..", "benchmarks", "shapes")
 
