@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._backend import is_on_device, moved
+from fastconv._backend import are_on_device, is_on_device, moved
 from fastconv._problem import Padding, Pair
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int32")
@@ -187,6 +187,20 @@ def tensors(first: Any, second: Any, names: tuple[str, str] = ("input", "filters
             f"{names[0]}: dtype {a.dtype} is not one of {', '.join(DTYPES)}; convert it with astype ({shapes})"
         )
     return _behaved(a), _behaved(cast(names[1], second, names[0], a))
+
+
+_ready: set[np.dtype] = set()  # those among DTYPES that were seen: names take as long to look up as all else
+
+
+def are_ready(first: Any, second: Any) -> bool:
+    """Whether ``tensors`` would leave both as they are: CuPy arrays of one dtype that is computed."""
+    if not are_on_device(first, second):
+        return False
+    if first.dtype not in _ready:
+        if first.dtype.name not in DTYPES:
+            return False
+        _ready.add(first.dtype)
+    return True
 
 
 def _kind(value: Any) -> str:

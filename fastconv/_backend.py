@@ -19,6 +19,12 @@ def is_on_device(value: Any) -> bool:
     return kind is not None and isinstance(value, kind)
 
 
+def are_on_device(first: Any, second: Any) -> bool:
+    """Whether both are CuPy arrays, of one dtype."""
+    kind = getattr(sys.modules.get("cupy"), "ndarray", None)
+    return kind is not None and type(first) is kind and type(second) is kind and first.dtype == second.dtype
+
+
 def is_array(value: Any) -> bool:
     """Whether it is an array of either kind."""
     return isinstance(value, np.ndarray) or is_on_device(value)

@@ -65,6 +65,11 @@ def width(direction: str, first: bool, second: bool) -> tuple[bool, bool]:
     return (first, second) if (first, second) in widths(direction) else (False, False)
 
 
+def run(element: str) -> int:
+    """Elements in a copy of 16 bytes."""
+    return COPY // np.dtype("float16" if element == "bfloat16" else element).itemsize
+
+
 class Kernel(NamedTuple):
     """One specialisation of a source file."""
 
@@ -161,8 +166,8 @@ def implicit_gemm(
         "WARPGROUPS": int(in_atoms),
         "BLOCKS": _blocks(kind, capability),
         "PARTS": _parts(direction),
-        "WIDE_A": COPY // size if wide[0] else 1,
-        "WIDE_B": COPY // size if wide[1] else 1,
+        "WIDE_A": run(element) if wide[0] else 1,
+        "WIDE_B": run(element) if wide[1] else 1,
     }
     threads = 32 * tile.warps_m * tile.warps_n
     return Kernel("implicit_gemm.cu", "fc_implicit_gemm", tuple(defines.items()), threads, stages * stage)
@@ -239,7 +244,7 @@ def direct(direction: str, element: str, wide: bool) -> Kernel:
     }
     if direction == "backprop_filter":
         return Kernel("direct.cu", "fc_direct", tuple(defines.items()), 256, 256 * max(size, 4))
-    defines["WIDE"] = COPY // size if wide else 1
+    defines["WIDE"] = run(element) if wide else 1
     return Kernel("direct.cu", "fc_direct", tuple(defines.items()), 256, 0)
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Any
 
 import cupy
@@ -22,19 +23,24 @@ POINTWISE = np.dtype(
 )
 
 
+@functools.lru_cache(maxsize=1024)
+def _launch(element: str, number: int, count: int, wide: bool, fields: tuple[tuple[str, Any], ...]) -> Launch:
+    """For so many elements on the device with this number; `wide`: 16 bytes at a time."""
+    kernel = planner.pointwise(element)
+    threads = -(-count // planner.run(element)) if wide else count
+    arguments = packed(POINTWISE, **{"count": count, "inner": 1, "channels": 1, "wide": wide, **dict(fields)})
+    grid = -(-threads // kernel.threads), 1, 1
+    return Launch(compiled(kernel, number), grid, (kernel.threads, 1, 1), 0, (arguments,))
+
+
 def _launched(result: Any, first: Any, second: Any = None, bias: Any = NOTHING, **fields: Any) -> None:
     """Fills a dense result, of the same shape and dtype as the dense operands."""
-    if not result.size:
-        return
-    kernel = planner.pointwise(result.dtype.name)
-    arrays = [array for array in (first, second, result) if array is not None]
-    wide = not any(array.data.ptr % planner.COPY for array in arrays)
-    arguments = packed(POINTWISE, **{"count": result.size, "inner": 1, "channels": 1, "wide": wide, **fields})
-    threads = -(-result.size * result.itemsize // planner.COPY) if wide else result.size
-    grid = -(-threads // kernel.threads), 1, 1
-    launch = Launch(compiled(kernel, result.device.id), grid, (kernel.threads, 1, 1), 0, (arguments,))
-    operands = [NOTHING if array is None else array for array in (first, second)]
-    launch.run(*operands, result, bias)
+    if result.size:
+        arrays = [array for array in (first, second, result) if array is not None]
+        wide = not any(array.data.ptr % planner.COPY for array in arrays)
+        launch = _launch(result.dtype.name, result.device.id, result.size, wide, tuple(fields.items()))
+        operands = [NOTHING if array is None else array for array in (first, second)]
+        launch.run(*operands, result, bias)
 
 
 def finished(source: Any, result: Any, bias: Any, channels: int, activation: str | None, inner: int = 1) -> None:

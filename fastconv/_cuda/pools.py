@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import functools
+import math
 from typing import TYPE_CHECKING, Any
 
 import cupy
@@ -19,21 +21,32 @@ _SHORT = "height width channels rows columns size_h size_w step_h step_w start_h
 POOL = np.dtype([(name, np.int64) for name in _LONG.split()] + [(name, np.int32) for name in _SHORT.split()])
 
 
-def _launch(entry: str, windows: Windows, average: bool, images: Any, cells: Any, count: int) -> Launch:
-    """For NHWC images, or their gradient, and what has a cell for each window; of any strides."""
-    for axis, extent, size, step, out, before in zip(("height", "width"), images.shape[1:3], *windows[1:5]):
+@functools.lru_cache(maxsize=1024)
+def _launch(
+    entry: str,
+    windows: Windows,
+    average: bool,
+    element: str,
+    number: int,
+    shape: tuple[int, ...],
+    steps: tuple[int, ...],
+    cell_steps: tuple[int, ...],
+) -> Launch:
+    """For NHWC images of this shape, or their gradient, and what has a cell for each window; strides in elements."""
+    for axis, extent, size, step, out, before in zip(("height", "width"), shape[1:3], *windows[1:5]):
         check_span(axis, extent + before + (out - 1) * step + size)
-    kernel = planner.pool(entry, images.dtype.name, average)
+    kernel = planner.pool(entry, element, average)
     names = "image", "row", "column", "channel"
-    steps = {name: stride // images.itemsize for name, stride in zip(names, images.strides)}
-    steps |= {f"result_{name}": stride // cells.itemsize for name, stride in zip(names, cells.strides)}
+    cells = (shape[0], *windows.out, shape[3])
+    count = math.prod(cells if entry == "fc_pool" else shape)
     arguments = packed(
         POOL,
-        **steps,
+        **dict(zip(names, steps)),
+        **{f"result_{name}": step for name, step in zip(names, cell_steps)},
         count=count,
-        height=images.shape[1],
-        width=images.shape[2],
-        channels=images.shape[3],
+        height=shape[1],
+        width=shape[2],
+        channels=shape[3],
         rows=windows.out[0],
         columns=windows.out[1],
         size_h=windows.size[0],
@@ -44,13 +57,18 @@ def _launch(entry: str, windows: Windows, average: bool, images: Any, cells: Any
         start_w=-windows.before[1],
     )
     grid = -(-count // kernel.threads), 1, 1
-    return Launch(compiled(kernel, images.device.id), grid, (kernel.threads, 1, 1), 0, (arguments,))
+    return Launch(compiled(kernel, number), grid, (kernel.threads, 1, 1), 0, (arguments,))
+
+
+def _launch_for(entry: str, windows: Windows, average: bool, images: Any, cells: Any) -> Launch:
+    steps, cell_steps = (tuple([stride // array.itemsize for stride in array.strides]) for array in (images, cells))
+    return _launch(entry, windows, average, images.dtype.name, images.device.id, images.shape, steps, cell_steps)
 
 
 def run_pool(windows: Windows, average: bool, images: Any, result: Any, places: Any = None) -> None:
     """The pool of NHWC images, and the places of the maxima if there is an array for them."""
     if result.size:
-        launch = _launch("fc_pool", windows, average, images, result, result.size)
+        launch = _launch_for("fc_pool", windows, average, images, result)
         launch.run(images, result, NOTHING if places is None else places)
 
 
@@ -83,6 +101,6 @@ def run_gradient(windows: Windows, images: Any, gradient: Any, shape: tuple[int,
     result = cupy.empty(shape, dtype)
     if result.size:
         places = NOTHING if images is None else largest(windows, images)[1]
-        launch = _launch("fc_pool_gradient", windows, images is None, result, gradient, result.size)
+        launch = _launch_for("fc_pool_gradient", windows, images is None, result, gradient)
         launch.run(gradient, result, places)
     return result

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv import _cpu
-from fastconv._arguments import geometry, tensors
+from fastconv._arguments import are_ready, geometry, tensors
 from fastconv._backend import planner
 from fastconv._epilogue import extras_of
 from fastconv._plan import plan
@@ -104,9 +104,10 @@ def conv2d(
     if type(w) is PreparedFilters:
         w, packings = w.array, w.packings
     if not _cpu.behaved(x, w):
-        geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
-        check_fits("filters", filters, ("input", input))
-        x, w = tensors(input, w)
+        if not are_ready(x, w):
+            geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
+            check_fits("filters", filters, ("input", input))
+            x, w = tensors(input, w)
         make = planner(x)
     run = make("forward", (x, w), strides, padding, data_format, dilations)
     if bias is None and activation is None and packings is None:

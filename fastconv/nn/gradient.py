@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv import _cpu
-from fastconv._arguments import channels_first, geometry, image_sizes, shape_of, tensors
+from fastconv._arguments import are_ready, channels_first, geometry, image_sizes, shape_of, tensors
 from fastconv._backend import planner
 from fastconv._epilogue import extras_of
 from fastconv._plan import plan
@@ -37,12 +37,13 @@ def input_gradient(
     if type(w) is PreparedFilters:
         w, packings = w.array, w.packings
     if not _cpu.behaved(w, dy):
-        geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
-        check_fits(*filters, filters if cast_to_filters else gradient)
-        if cast_to_filters:
-            w, dy = tensors(w, dy, (filters[0], gradient[0]))
-        else:
-            dy, w = tensors(dy, w, (gradient[0], filters[0]))
+        if not are_ready(w, dy):
+            geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
+            check_fits(*filters, filters if cast_to_filters else gradient)
+            if cast_to_filters:
+                w, dy = tensors(w, dy, (filters[0], gradient[0]))
+            else:
+                dy, w = tensors(dy, w, (gradient[0], filters[0]))
         make = planner(dy)
     for (name, _), array in zip((filters, gradient), (w, dy)):
         if array.ndim != 4:
@@ -227,8 +228,9 @@ def conv2d_backprop_filter(
     dy: Any = out_backprop
     make = plan
     if not _cpu.behaved(x, dy):
-        geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
-        x, dy = tensors(input, out_backprop, ("input", "out_backprop"))
+        if not are_ready(x, dy):
+            geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
+            x, dy = tensors(input, out_backprop, ("input", "out_backprop"))
         make = planner(x)
     shape = shape_of("filter_sizes", filter_sizes)
     shapes = f"input shape {x.shape}, filter_sizes {shape}, out_backprop shape {dy.shape}"

@@ -62,10 +62,6 @@ class _Pointer(NamedTuple):
     ptr: int
 
 
-class _Number(NamedTuple):
-    id: int
-
-
 def _unwrapped(value: Any) -> Any:
     if isinstance(value, ndarray):
         return value.host
@@ -127,8 +123,8 @@ class ndarray(NDArrayOperatorsMixin):  # noqa: N801
         return _Pointer(self.host.ctypes.data)
 
     @property
-    def device(self) -> _Number:
-        return _Number(self.memory.device)
+    def device(self) -> Device:
+        return Device(self.memory.device)
 
     def astype(self, dtype: Any, order: str = "K", casting: Any = None, copy: bool = True) -> Any:
         with np.errstate(all="ignore"):

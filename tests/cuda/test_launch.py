@@ -91,7 +91,7 @@ def test_arrays_of_two_devices_do_not_mix(cupy, operands):
     x, w = operands
     with cupy.cuda.Device(1):
         far = cupy.empty((2, 8, 8, 8), np.float32)
-    with pytest.raises(ValueError, match="out: is on device 1, but an input is on device 0"):
+    with pytest.raises(ValueError, match="arrays are on devices 0 and 1; move them to one"):
         nn.conv2d(x, w, 1, "SAME", out=far)
     with pytest.raises(ValueError, match="out: is on device 1"):
         nn.relu(x, out=far)
