@@ -219,6 +219,13 @@ FC_DEVICE void publish_to_tensor_cores() {
 #endif
 }
 
+// Keeps the compiler from moving a sum, which it takes for known once a product was begun, past this.
+FC_DEVICE void hold(float &sum) {
+#ifndef FC_HOST
+    asm volatile("" : "+f"(sum)::"memory");
+#endif
+}
+
 // Before the first product of a group: sums may be written.
 FC_DEVICE void begin_products() {
 #ifndef FC_HOST

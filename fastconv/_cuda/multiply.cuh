@@ -264,6 +264,7 @@ template <typename Element, int TILE_M, int TILE_N> struct WarpgroupMultiplier :
     template <int TILE_K, typename A, typename B>
     FC_MEMBER void multiply(const A &a, const B &b, int first_row, int first_column) {
         const int row = first_row / GROUP_M * GROUP_M;
+        hold_sums();
         begin_products();
 #pragma unroll
         for (int k = 0; k < TILE_K; k += 16)
@@ -272,8 +273,19 @@ template <typename Element, int TILE_M, int TILE_N> struct WarpgroupMultiplier :
         commit_products();
     }
 
-    FC_MEMBER static void wait() { wait_for_products(); }
+    FC_MEMBER void wait() {
+        wait_for_products();
+        hold_sums();
+    }
+
     FC_MEMBER static void publish() { publish_to_tensor_cores(); }
+
+    FC_MEMBER void hold_sums() {
+#pragma unroll
+        for (int j = 0; j < 16; j++)
+#pragma unroll
+            for (int e = 0; e < 4; e++) hold(this->sums[0][j][e]);
+    }
 
     // A factor from an output and a term on, the first of 64 or 16.
     template <int TILE_K, typename Factor>
