@@ -1,5 +1,6 @@
 """The build of the extension module; everything else about the package stands in pyproject.toml."""
 
+import concurrent.futures
 import glob
 import os
 import subprocess
@@ -14,17 +15,22 @@ from setuptools.command.build_ext import build_ext
 # x86-64-v2 is what every wheel may assume; the kernels for more are chosen at run time. Contraction is off because the
 # bits of a sum follow from where its fused multiply-adds are written, and from nothing else. Addresses outside an image
 # are computed, though never read, and may wrap. Nobody reads errno or floating-point exceptions after a call; without
-# them, square roots and comparisons vectorize.
+# them, square roots and comparisons vectorize. Debugging information would be half of a wheel.
 FLAGS = ["-std=c11", "-O3", "-ffp-contract=off", "-fwrapv", "-fvisibility=hidden", "-fno-math-errno"]
-FLAGS.append("-fno-trapping-math")
+FLAGS += ["-fno-trapping-math", "-g0"]
 if sysconfig.get_platform().endswith("x86_64"):
     FLAGS.append("-march=x86-64-v2")
 
 
+MOST_COMPILERS = 8  # at a time: each takes up to half a gigabyte
+
+
 class BuildExt(build_ext):
-    """build_ext that uses OpenMP where the compiler has it, and says so."""
+    """build_ext that compiles sources side by side, with OpenMP where the compiler has it, and says so."""
 
     def build_extensions(self):
+        self.compile = self.compiler.compile
+        self.compiler.compile = self.compile_side_by_side
         openmp = self.openmp_flags()
         print("fastconv: OpenMP " + (f"found ({' '.join(openmp)})" if openmp else "not found: one thread"), flush=True)
         for extension in self.extensions:
@@ -32,6 +38,13 @@ class BuildExt(build_ext):
             extension.extra_link_args = openmp
             extension.define_macros.append(("FC_FLAGS", '"' + " ".join(FLAGS + openmp) + '"'))
         super().build_extensions()
+
+    def compile_side_by_side(self, sources, **keywords):
+        """The objects of the sources; those that take longest, the module and the kernels, are begun first."""
+        sources = sorted(sources, key=lambda source: ("_cpu" not in source, "kernels" not in source))
+        with concurrent.futures.ThreadPoolExecutor(min(os.cpu_count() or 1, MOST_COMPILERS)) as pool:
+            objects = pool.map(lambda source: self.compile([source], **keywords), sources)
+            return [found for each in objects for found in each]
 
     def openmp_flags(self):
         """The flags with which a program that needs OpenMP compiles and links here; none if there are none."""
