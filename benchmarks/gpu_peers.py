@@ -7,8 +7,10 @@ fastconv takes them. A call keeps its result, so that the next one finds neither
 
 from __future__ import annotations
 
+import subprocess
 import time
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any, NamedTuple
 
 import cupy
@@ -48,18 +50,11 @@ class Case(NamedTuple):
     arithmetic: Arithmetic
 
 
-_SPIN = r"""
-extern "C" __global__ void spin(long long cycles) {
-    for (long long start = clock64(); clock64() - start < cycles;) {}
-}
-"""
-
-
 class Clock:
     """Times work on CuPy's stream, which is PyTorch's too, by events that the device records."""
 
     def __init__(self) -> None:
-        self.spin = cupy.RawKernel(_SPIN, "spin")
+        self.spin = cupy.RawModule(code=Path(__file__).with_name("spin.cu").read_text()).get_function("spin")
         self.hertz = 1e3 * cupy.cuda.Device().attributes["ClockRate"]
 
     def seconds(self, calls: list[Call], repeats: int) -> float:
@@ -77,6 +72,10 @@ class Clock:
         end.record()
         end.synchronize()
         return 1e-3 * cupy.cuda.get_elapsed_time(start, end) / repeats
+
+    def release(self) -> None:
+        """Gives back what calls left in the library's pool of memory."""
+        cupy.get_default_memory_pool().free_all_blocks()
 
     def host_seconds(self, call: Call, repeats: int = 200) -> float:
         """Of one call on the host, which does not wait for the device: the least of some tries."""
@@ -129,6 +128,9 @@ class Torch(Clock):
         torch.backends.cudnn.benchmark = True
         self.version = f"{torch.__version__}, cuDNN {torch.backends.cudnn.version()}"
 
+    def release(self) -> None:
+        self.torch.cuda.empty_cache()
+
     def prepare(self, case: Case, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Call] | None:
         torch, p, results = self.torch, case.problem, [None] * len(pairs)
         lopsided = (p.pad_top, p.pad_left) != (p.pad_bottom, p.pad_right)  # padded beforehand
@@ -175,7 +177,7 @@ class JaxOnDevice(Jax):
         (self.device,) = self.jax.devices("gpu")[:1]
 
     def prepare(self, case: Case, pairs: list[tuple[np.ndarray, np.ndarray]]) -> list[Call] | None:
-        jax, p = self.jax, case.problem
+        jax, p, self.results = self.jax, case.problem, [None] * len(pairs)
         precision = "default" if case.arithmetic.tf32 or case.arithmetic.dtype == "float64" else "highest"
         forward = self.convolution(p)
         shapes = {"backprop_input": (p.n, p.h, p.w, p.c), "backprop_filter": (p.kh, p.kw, p.c // p.groups, p.f)}
@@ -188,25 +190,40 @@ class JaxOnDevice(Jax):
             }[case.direction]
         )
 
-        def call_with(a: np.ndarray, b: np.ndarray) -> Call:
+        def call_with(i: int, a: np.ndarray, b: np.ndarray) -> Call:
             left, right = (jax.numpy.asarray(array, case.arithmetic.dtype, device=self.device) for array in (a, b))
 
-            def call() -> object:
+            def call() -> None:
                 with jax.default_matmul_precision(precision):
-                    return function(left, right)
+                    self.results[i] = function(left, right)
 
             return call
 
-        return [call_with(*pair) for pair in pairs]
+        return [call_with(i, *pair) for i, pair in enumerate(pairs)]
 
     def seconds(self, calls: list[Call], repeats: int) -> float:
-        self.jax.block_until_ready([call() for call in calls])
+        for call in calls:
+            call()
+        self.jax.block_until_ready(self.results)
         start = time.perf_counter()
-        self.jax.block_until_ready([calls[i % len(calls)]() for i in range(repeats)])
+        for i in range(repeats):
+            calls[i % len(calls)]()
+        self.jax.block_until_ready(self.results)
         return (time.perf_counter() - start) / repeats
+
+    def release(self) -> None:
+        self.results = []
 
 
 PEERS = {"fastconv": Fastconv, "torch": Torch, "jax": JaxOnDevice}
+
+
+def driver_version() -> str:
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
 
 
 def limits(clock: Clock) -> dict[str, object]:
@@ -215,8 +232,8 @@ def limits(clock: Clock) -> dict[str, object]:
     found: dict[str, object] = {
         "gpu": cupy.cuda.runtime.getDeviceProperties(number)["name"].decode(),
         "compute_capability": cupy.cuda.Device().compute_capability,
-        "driver": cupy.cuda.runtime.driverGetVersion(),
-        "runtime": cupy.cuda.runtime.runtimeGetVersion(),
+        "driver": driver_version(),
+        "cuda": cupy.cuda.runtime.runtimeGetVersion(),
         "cupy": cupy.__version__,
     }
 

@@ -28,8 +28,7 @@ from worker import operands  # noqa: E402
 import fastconv  # noqa: E402
 from fastconv._problem import ConvProblem  # noqa: E402
 
-_REPEATS = 50  # calls between two events at most; a device's queue holds some hundreds
-_MOST_COPIES = 32
+_REPEATS = 256  # calls between two events at most, of two launches each; a device's queue holds about a thousand
 
 
 def traffic(case: Case) -> int:
@@ -42,21 +41,26 @@ def traffic(case: Case) -> int:
 def measure_case(peers: dict[str, object], case: Case, rounds: int) -> dict[str, float]:
     """The median seconds of each library that can compute the case."""
     cache = cupy.cuda.Device().attributes["L2CacheSize"]
-    copies = min(max(math.ceil(2 * cache / traffic(case)), 1), _MOST_COPIES)
+    copies = min(max(math.ceil(2 * cache / traffic(case)), 1), _REPEATS)
     pair = operands(case.problem, case.direction, "float32")
     able, times = {}, {}
     for name, peer in peers.items():
         try:
             calls = peer.prepare(case, [pair] * copies)
+            for call in calls:
+                call()  # compiles, or looks for the fastest algorithm
             estimate = peer.seconds(calls, len(calls))
         except Exception as error:  # any library, any reason: said, and left out of the comparison
             print(f"{name}: {case.problem}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
             continue
-        repeats = min(max(int(0.02 / estimate), 3), _REPEATS)
+        repeats = min(max(int(0.02 / estimate), copies, 3), _REPEATS)
         able[name], times[name] = (peer, calls, repeats), []
     for _ in range(rounds):
         for name, (peer, calls, repeats) in able.items():
             times[name].append(peer.seconds(calls, repeats))
+    able.clear()
+    for peer in peers.values():
+        peer.release()
     return {name: median(found) for name, found in times.items()}
 
 

@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._backend import are_on_device, is_on_device, moved
+from fastconv._backend import are_on_device, converted, is_on_device, moved
 from fastconv._problem import Padding, Pair
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int32")
@@ -249,7 +249,7 @@ def cast(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
     if target == np.int32 and _is_python(value):
         array = _narrowed(name, array)
     with np.errstate(all="ignore"):  # what does not fit becomes infinite, or wraps
-        return array.astype(target)
+        return converted(array, target)  # type: ignore[no-any-return]
 
 
 def check_output(

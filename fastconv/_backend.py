@@ -43,15 +43,27 @@ def on_its_device(function: Callable[_Parameters, _Result]) -> Callable[_Paramet
 
     @functools.wraps(function)
     def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:
-        cupy = sys.modules.get("cupy")
-        if cupy is not None:
-            for value in (*args, *kwargs.values()):
-                if is_on_device(value):
-                    with cupy.cuda.Device(value.device.id):  # type: ignore[attr-defined]
-                        return function(*args, **kwargs)
+        for value in (*args, *kwargs.values()) if "cupy" in sys.modules else ():
+            if is_on_device(value):
+                from fastconv._cuda.memory import on_device_of
+
+                with on_device_of(value):
+                    return function(*args, **kwargs)
         return function(*args, **kwargs)
 
     return run
+
+
+def converted(array: Any, dtype: Any, order: str = "K") -> Any:
+    """The array, or a copy beside it, of this dtype; in C order if asked for."""
+    if not is_on_device(array):
+        return array.astype(dtype, order=order, copy=False)
+    if array.dtype == dtype and (order == "K" or array.flags.c_contiguous):
+        return array
+    from fastconv._cuda.memory import on_device_of
+
+    with on_device_of(array):
+        return array.astype(dtype, order=order)
 
 
 def planner(array: Any) -> Callable[..., Any]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from fastconv import _cpu
 from fastconv._arguments import DTYPES, cast, check_output
-from fastconv._backend import is_on_device
+from fastconv._backend import converted, is_on_device
 from fastconv._threads import threads_for
 
 # Reading and writing an element takes about as long as so many multiply-adds.
@@ -43,7 +43,7 @@ def extras_of(
         if shape != (channels,):
             raise ValueError(f"bias: should have shape ({channels},), one for each output channel, but has {shape}")
         bias = cast("bias", bias, name, x)
-        bias = bias.astype(np.float32 if x.dtype.itemsize == 2 else x.dtype, order="C", copy=False)
+        bias = converted(bias, np.float32 if x.dtype.itemsize == 2 else x.dtype, "C")
     return Extras(packings, bias, activation)
 
 

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastconv._arguments import DTYPES, array_of
-from fastconv._backend import is_on_device
+from fastconv._backend import is_on_device, on_its_device
 
 
 class PreparedFilters:
@@ -66,6 +66,7 @@ class PreparedFilters:
         return self.array.copy().__reduce__()
 
 
+@on_its_device
 def prepare(filters: ArrayLike, dtype: DTypeLike | None = None) -> PreparedFilters:
     """Filters for many calls: each layout that a call needs is packed once, when it is first used.
 

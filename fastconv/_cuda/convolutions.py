@@ -9,7 +9,8 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._cuda import planner
-from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Device, Launch, check_span, compiled, packed, workspace
+from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Device, Launch, check_span, compiled, packed
+from fastconv._cuda.memory import workspace
 from fastconv._cuda.planner import Work
 from fastconv._cuda.pointwise import finished
 from fastconv._parts import Part, phases

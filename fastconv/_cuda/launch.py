@@ -1,4 +1,4 @@
-"""How kernels are launched: compiled for a device when they are first asked for, with structures of arguments."""
+"""How kernels are launched: compiled when they are first asked for, with structures of checked arguments."""
 
 from __future__ import annotations
 
@@ -49,13 +49,16 @@ def _sources() -> str:
     return found.hexdigest()[:16]
 
 
+_CUPY_OPTIONS = "-ftz=true", "--device-as-default-execution-space"  # which it adds to all that it compiles
+
+
 def _compiled_for(architecture: str, code: str, options: tuple[str, ...]) -> Any:
     """A module for an architecture that CuPy does not compile for."""
     from cupy.cuda import nvrtc
 
     program = nvrtc.createProgram(code, "kernel.cu", (), ())
     try:
-        nvrtc.compileProgram(program, (*options, "-ftz=true", f"--gpu-architecture={architecture}"))
+        nvrtc.compileProgram(program, (*options, *_CUPY_OPTIONS, f"--gpu-architecture={architecture}"))
         binary = nvrtc.getCUBIN(program)
     finally:
         nvrtc.destroyProgram(program)
@@ -67,7 +70,7 @@ def _compiled_for(architecture: str, code: str, options: tuple[str, ...]) -> Any
 
 @functools.cache
 def _binaries() -> tempfile.TemporaryDirectory[str]:
-    """Where the modules of this process lie that CuPy loads from a file, when they are first launched."""
+    """Where the modules of this process lie that CuPy loads from files."""
     return tempfile.TemporaryDirectory(prefix="fastconv-")
 
 
@@ -120,36 +123,3 @@ def check_span(axis: str, cells: int) -> None:
     """Raises unless kernels can count so many cells."""
     if cells > _MOST_CELLS:
         raise ValueError(f"input: its {axis} with padding and windows, {cells} cells, is too large for a CUDA device")
-
-
-def on_one_device(*arrays: Any) -> None:
-    """Raises if arrays, other than None, are on different devices."""
-    numbers = [array.device.id for array in arrays if array is not None]
-    for number in numbers:
-        if number != numbers[0]:
-            raise ValueError(f"arrays are on devices {numbers[0]} and {number}; move them to one")
-
-
-_captured: list[Any] = []  # workspaces of kernels that are in a CUDA graph
-
-
-def keep(*arrays: Any) -> None:
-    """Keeps arrays that no caller holds as long as a CUDA graph may be run that has captured the call."""
-    if cupy.cuda.get_current_stream().is_capturing():
-        _captured.extend(arrays)
-
-
-def dense(array: Any) -> Any:
-    """The array, or a copy, in C order without gaps."""
-    if array.flags.c_contiguous:
-        return array
-    found = cupy.ascontiguousarray(array)
-    keep(found)
-    return found
-
-
-def workspace(shape: tuple[int, ...], dtype: Any) -> Any:
-    """Memory for a call's own use."""
-    found = cupy.empty(shape, dtype)
-    keep(found)
-    return found

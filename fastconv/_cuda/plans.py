@@ -12,7 +12,8 @@ from fastconv import _cpu
 from fastconv._arguments import check_output, geometry
 from fastconv._cuda import planner
 from fastconv._cuda.convolutions import MAKERS, Call, Steps, choose
-from fastconv._cuda.launch import NOTHING, dense, device, on_one_device, workspace
+from fastconv._cuda.launch import NOTHING, device
+from fastconv._cuda.memory import dense, on_one_device, workspace
 from fastconv._cuda.pointwise import finished
 from fastconv._epilogue import Extras
 from fastconv._options import current
@@ -107,7 +108,7 @@ class DevicePlan:
     def _operands(self, a: Any, b: Any) -> tuple[Any, Any]:
         """The operands as the kernels read them: images NHWC with dense channels, filters and other factors dense."""
         if self.direction == "forward":
-            return self._images(a.reshape(-1, *a.shape[-3:])), dense(b)
+            return self._images(a if a.ndim == 4 else dense(a).reshape(-1, *a.shape[-3:])), dense(b)
         if self.direction == "backprop_input":
             return dense(a), self._images(b)
         return self._images(a), dense(self._images(b))

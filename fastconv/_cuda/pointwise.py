@@ -9,8 +9,10 @@ import cupy
 import numpy as np
 
 from fastconv._arguments import check_output
+from fastconv._backend import converted
 from fastconv._cuda import planner
-from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Launch, compiled, dense, keep, on_one_device, packed, workspace
+from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Launch, compiled, packed
+from fastconv._cuda.memory import dense, on_one_device, workspace
 
 # In the order of their enum in pointwise.cu.
 OPERATIONS = ("finish", "leaky_relu", "elu", "silu", "gelu", "gelu_tanh", "gate", "leaky_relu_grad", "elu_grad")
@@ -77,8 +79,7 @@ def biased(value: Any, bias: Any, inner: int, out: Any) -> Any:
     with cupy.cuda.Device(value.device.id):
         if out is None:
             out = cupy.empty(value.shape, value.dtype)
-        wide = bias.astype(np.float32 if value.itemsize == 2 else value.dtype, order="C", copy=False)
-        keep(wide)
+        wide = converted(bias, np.float32 if value.itemsize == 2 else value.dtype, "C")
         finished(dense(value), out, wide, bias.size, None, inner)
     return out
 

@@ -10,7 +10,8 @@ import cupy
 import numpy as np
 
 from fastconv._cuda import planner
-from fastconv._cuda.launch import NOTHING, Launch, check_span, compiled, packed, workspace
+from fastconv._cuda.launch import NOTHING, Launch, check_span, compiled, packed
+from fastconv._cuda.memory import on_one_device
 
 if TYPE_CHECKING:
     from fastconv.nn._windows import Windows
@@ -81,7 +82,7 @@ def largest(windows: Windows, images: Any) -> tuple[Any, Any]:
         best, places = largest(windows, images.astype(np.int64))
         return best.astype(images.dtype), places
     shape = (images.shape[0], *windows.out, images.shape[3])
-    best, places = cupy.empty(shape, images.dtype), workspace(shape, np.int64)
+    best, places = cupy.empty(shape, images.dtype), cupy.empty(shape, np.int64)
     run_pool(windows, False, images, best, places)
     return best, places
 
@@ -95,6 +96,7 @@ def _ordered(integers: Any) -> Any:
 
 def run_gradient(windows: Windows, images: Any, gradient: Any, shape: tuple[int, ...], dtype: Any) -> Any:
     """The gradient of NHWC images of this shape: of their maximum or, without images, their mean."""
+    on_one_device(gradient, images)
     gradient = gradient.astype(dtype, copy=False)
     if gradient.dtype.kind in "iu" and gradient.dtype != np.int64:  # sums are the same in 64 bits, where they wrap
         return run_gradient(windows, images, gradient.astype(np.int64), shape, np.int64).astype(dtype)

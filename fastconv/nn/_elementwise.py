@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import DTYPES, array_beside, array_of, as_array, check_output
-from fastconv._backend import is_on_device
+from fastconv._backend import converted, is_on_device
 
 
 def floating(name: str, value: ArrayLike) -> np.ndarray:
@@ -24,7 +24,7 @@ def same_shape(names: tuple[str, str], first: ArrayLike, second: ArrayLike) -> t
     b = array_beside(names[1], second, names[0], a)
     if a.shape != b.shape:
         raise ValueError(f"{names[1]}: has shape {b.shape}, but {names[0]} has shape {a.shape}")
-    return a, b.astype(a.dtype, copy=False)
+    return a, converted(b, a.dtype)
 
 
 def narrowed(array: np.ndarray, result: Any) -> np.ndarray:
@@ -36,7 +36,8 @@ def stored(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     """The result, in `out` if that is given."""
     if out is None:
         return result
-    check_output(out, result.shape, result.dtype, (), is_on_device(result))
+    moved = is_on_device(result)
+    check_output(out, result.shape, result.dtype, (result,) if moved else (), moved)  # whose device must be the same
     out[...] = result
     return out
 

@@ -9,6 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastconv import _cpu
 from fastconv._arguments import DTYPES, array_of
+from fastconv._backend import converted
 from fastconv._epilogue import activated, gated
 from fastconv.nn._elementwise import floating, has_kernel, narrowed, on_device, same_shape, stored
 
@@ -129,7 +130,7 @@ def leaky_relu(
     array([-0.5,  2. ], dtype=float32)
     """
     array = array_of("features", features)
-    array = floating("features", array.astype(np.float32) if array.dtype.kind in "iu" else array)
+    array = floating("features", converted(array, np.float32) if array.dtype.kind in "iu" else array)
     if has_kernel(array):
         return on_device("leaky_relu", out, array, parameter=float(array.dtype.type(alpha)))
     return stored(narrowed(array, np.where(array < 0, array * array.dtype.type(alpha), array)), out)
@@ -213,7 +214,7 @@ def silu(
     """
     array = floating("features", features)
     if has_kernel(array):
-        return on_device("silu", out, array, parameter=beta)
+        return on_device("silu", out, array, parameter=float(beta))
     wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
     with np.errstate(over="ignore", invalid="ignore"):
         return stored(narrowed(array, wide / (1 + np.exp(-wide * wide.dtype.type(beta)))), out)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_of, as_array, channels_first, shape_of
-from fastconv._backend import is_array
+from fastconv._backend import is_array, on_its_device
 from fastconv._prepared import PreparedFilters
 from fastconv.nn.conv import conv2d
 from fastconv.nn.gradient import conv2d_backprop_filter, input_gradient
@@ -37,6 +37,7 @@ def _check_depth(names: tuple[str, str], image_shape: tuple[int, ...], filter_sh
         )
 
 
+@on_its_device
 def depthwise_conv2d(
     input: ArrayLike,
     filter: ArrayLike,
@@ -98,6 +99,7 @@ def depthwise_conv2d(
     return conv2d(x, w, strides, padding, data_format, dilations, bias=bias, activation=activation, out=out)
 
 
+@on_its_device
 def depthwise_conv2d_backprop_input(
     input_sizes: ArrayLike,
     filter: ArrayLike,
@@ -167,6 +169,7 @@ def depthwise_conv2d_backprop_input(
     )
 
 
+@on_its_device
 def depthwise_conv2d_backprop_filter(
     input: ArrayLike,
     filter_sizes: Sequence[int],
@@ -235,6 +238,7 @@ def depthwise_conv2d_backprop_filter(
     return result.reshape(sizes) if out is None else out
 
 
+@on_its_device
 def separable_conv2d(
     input: ArrayLike,
     depthwise_filter: ArrayLike,

@@ -47,8 +47,8 @@ def compiled(path: str, options: tuple[str, ...], architecture: str) -> Report:
     library.nvrtcDestroyProgram(ctypes.byref(program))
     log = buffer.value.decode()
     assert not failed, f"{architecture} {options}: {log}"
-    stack, stores, loads = re.findall(
-        r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log
-    )[0]
-    registers = re.findall(r"Used (\d+) registers", log)
-    return Report(max(map(int, registers)), int(stack), int(stores) + int(loads), log)
+    # A line for each kernel, and for each function that one calls.
+    found = re.findall(r"(\d+) bytes stack frame, (\d+) bytes spill stores, (\d+) bytes spill loads", log)
+    stacks, stores, loads = zip(*(map(int, line) for line in found))
+    registers = map(int, re.findall(r"Used (\d+) registers", log))
+    return Report(max(registers), max(stacks), sum(stores) + sum(loads), log)

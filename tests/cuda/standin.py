@@ -5,6 +5,7 @@ What fastconv asks of CuPy is here under the same names. Like CuPy's, arrays ref
 
 from __future__ import annotations
 
+import contextlib
 import ctypes
 import hashlib
 import json
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import types
+import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -177,12 +179,27 @@ def empty(shape: Any, dtype: Any = float) -> ndarray:
     _allocated[0] += 1
     dtype = np.dtype(dtype)
     count = int(np.prod(shape, dtype=np.int64))
-    memory = _Memory(count * dtype.itemsize)
+    memory = _allocators[-1](count * dtype.itemsize)
+    if settings.is_capturing:
+        _captured.append(weakref.ref(memory))
     flat = memory.whole[memory.start : memory.start + memory.size].view(dtype)
     return ndarray(flat.reshape(shape), memory)
 
 
 _allocated = [0]
+_allocators: list[Any] = [_Memory]  # the one in use, and those that were before contexts were entered
+_captured: list[Any] = []
+
+
+def capture(call: Any) -> list[Any]:
+    """Has a stream capture what the call launches; weak references to the memory that was allocated meanwhile."""
+    _captured.clear()
+    settings.is_capturing = True
+    try:
+        call()
+    finally:
+        settings.is_capturing = False
+    return list(_captured)
 
 
 def allocations() -> int:
@@ -393,6 +410,17 @@ class _Cuda(types.ModuleType):
     @staticmethod
     def get_current_stream() -> _Stream:
         return _Stream()
+
+    @staticmethod
+    def get_allocator() -> Any:
+        return _allocators[-1]
+
+    @staticmethod
+    @contextlib.contextmanager
+    def using_allocator(allocator: Any) -> Any:
+        _allocators.append(allocator)
+        yield
+        _allocators.pop()
 
 
 cuda = _Cuda("cupy.cuda")

@@ -3,6 +3,7 @@
 import concurrent.futures
 import multiprocessing
 import os
+import re
 
 import nvrtc
 import pytest
@@ -39,7 +40,8 @@ def test_every_kernel_compiles_without_spills(architecture, workers):
         kernel, report = jobs[job], job.result()
         assert report.spills == 0, (kernel, report.log)
         assert report.stack == 0, (kernel, report.log)
-        assert "warning" not in report.log, (kernel, report.log)
+        # The latter where products of warpgroups do not run side by side.
+        assert not re.search("warning|Potential Performance Loss", report.log), (kernel, report.log)
         blocks = int(dict(kernel.defines).get("BLOCKS", 1))
         assert report.registers * kernel.threads * blocks <= REGISTERS, (kernel, report.log)
         assert kernel.shared <= most_shared(capability), kernel

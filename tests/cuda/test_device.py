@@ -81,23 +81,25 @@ def test_layers_of_networks_are_computed(cupy, problem):
 
 
 def test_graphs_run_captured_calls_again(cupy):
-    case = inputs(ConvProblem.parse("n2h9w9c8_k3x3f16_s1x1_d1x1_p1,1,1,1_g1"))
+    case = inputs(ConvProblem.parse("n8h17w17c8_k3x3f16_s1x1_d1x1_p1,1,1,1_g1"), "float16")
     stream = cupy.cuda.Stream(non_blocking=True)
     with stream:
         x, w = cupy.asarray(case.input), cupy.asarray(case.filters)
-        y, dw = cupy.empty((2, 9, 9, 16), "f4"), cupy.empty(w.shape, "f4")
+        y, dw = cupy.empty((8, 17, 17, 16), "f2"), cupy.empty(w.shape, "f2")
 
         def call():
-            nn.conv2d(x, w, 1, "SAME", out=y)
-            nn.conv2d_backprop_filter(x, w.shape, y, 1, "SAME", out=dw)
+            nn.conv2d(x, w, 1, "SAME", bias=w[0, 0, 0], out=y)
+            nn.conv2d_backprop_filter(x, w.shape, y, 1, "SAME", out=dw)  # in slices, summed in a workspace
 
         call()  # compiles, plans, and leaves its workspace in the pool
         stream.begin_capture()
         call()
         graph = stream.end_capture()
+        others = [cupy.full(1 << size, 0xFF, "u1") for size in range(8, 24)]  # in whatever the pool thinks is free
         x *= 2
         graph.launch(stream)
         got = y.get(), dw.get()
         call()
         for array, again in zip(got, (y, dw)):
             np.testing.assert_array_equal(array, again.get())
+        assert all((other == 0xFF).all() for other in others)
