@@ -49,18 +49,15 @@ extern "C" __global__ void __launch_bounds__(32 * LANES)
 
 // FC_WIDE neighbouring outputs of a pixel; more than one where each channel has one filter.
 constexpr int WIDE = FC_WIDE;
-
-struct alignas(WIDE * sizeof(Element)) Vector {
-    Element elements[WIDE];
-};
+typedef Run<Element, WIDE> Vector;
 
 extern "C" __global__ void __launch_bounds__(256, 2)
     fc_direct(const Gathers all, const Element *source, const Element *filter, Element *result, const Sum *bias) {
     const Gather &p = all.of_block(blockIdx.x);
     const int outputs = p.outputs * p.groups;
     const long long index = (blockIdx.x - p.first_block) * 256 + threadIdx.x;
-    const long long pixel = index / (outputs / WIDE);
-    const int column = (int)(index % (outputs / WIDE)) * WIDE;
+    const long long pixel = quotient(index, outputs / WIDE);
+    const int column = (int)(index - pixel * (outputs / WIDE)) * WIDE;
     if (pixel >= p.pixels) return;
     const int group = column / p.outputs;
     const Position at = position_of(pixel, p.rows, p.columns);

@@ -35,6 +35,11 @@ struct int64 {
     typedef long long sum;
 };
 
+// Neighbours that are read or written at once.
+template <typename Type, int COUNT> struct alignas(COUNT * sizeof(Type)) Run {
+    Type elements[COUNT];
+};
+
 FC_DEVICE float widened(float16 x) { return half_to_float(x.bits); }
 FC_DEVICE float widened(bfloat16 x) { return float_of((unsigned)x.bits << 16); }
 FC_DEVICE float widened(float32 x) { return x.value; }

@@ -1,5 +1,6 @@
 // Functions of single elements, 16 bytes of them at a time: activations, their gradients, biases.
 #include "finish.cuh"
+#include "positions.cuh"
 
 typedef FC_ELEMENT Element;
 typedef Element::sum Sum;
@@ -45,17 +46,18 @@ template <typename Real> FC_DEVICE Real value(int operation, Real x, Real at, do
     }
 }
 
-template <int RUN> struct alignas(RUN * sizeof(Element)) Run {
-    Element elements[RUN];
-};
-
 template <int RUN>
 FC_DEVICE void compute(const Pointwise &p, const Element *x, const Element *at, Element *result, const Sum *bias,
                        long long first) {
-    Run<RUN> run = {}, other = {};
-    if (x) run = *(const Run<RUN> *)(x + first);
-    if (at) other = *(const Run<RUN> *)(at + first);
-    long long left = bias ? p.inner - first % p.inner : 0, channel = bias ? first / p.inner % p.channels : 0;
+    Run<Element, RUN> run = {}, other = {};
+    if (x) run = *(const Run<Element, RUN> *)(x + first);
+    if (at) other = *(const Run<Element, RUN> *)(at + first);
+    long long left = 0, channel = 0; // elements of the channel from the next on, where there is a bias
+    if (bias) {
+        const long long before = quotient(first, p.inner);
+        left = (before + 1) * p.inner - first;
+        channel = before - quotient(before, p.channels) * p.channels;
+    }
     const Finish<Element> finish(p.activation);
 #pragma unroll
     for (int e = 0; e < RUN; e++) {
@@ -69,7 +71,7 @@ FC_DEVICE void compute(const Pointwise &p, const Element *x, const Element *at, 
             channel = channel + 1 == p.channels ? 0 : channel + 1;
         }
     }
-    *(Run<RUN> *)(result + first) = run;
+    *(Run<Element, RUN> *)(result + first) = run;
 }
 
 // The first operand, of zeros if it is null, may be the result; the second and the bias may be null.

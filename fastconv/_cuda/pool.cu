@@ -55,8 +55,9 @@ template <> struct Order<long long> {
 extern "C" __global__ void fc_pool(const Pool p, const Element *images, Element *result, long long *places) {
     const long long index = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (index >= p.count) return;
-    const int channel = (int)(index % p.channels);
-    const Position at = position_of(index / p.channels, p.rows, p.columns);
+    const long long pixel = quotient(index, p.channels);
+    const int channel = (int)(index - pixel * p.channels);
+    const Position at = position_of(pixel, p.rows, p.columns);
     const Range rows = cells_of(at.middle, p.step_h, p.start_h, p.size_h, p.height);
     const Range columns = cells_of(at.inner, p.step_w, p.start_w, p.size_w, p.width);
     images += at.outer * p.image + channel * p.channel;
@@ -84,8 +85,9 @@ extern "C" __global__ void fc_pool_gradient(const Pool p, const Element *gradien
                                             const long long *places) {
     const long long index = blockIdx.x * (long long)blockDim.x + threadIdx.x;
     if (index >= p.count) return;
-    const int channel = (int)(index % p.channels);
-    const Position at = position_of(index / p.channels, p.height, p.width);
+    const long long pixel = quotient(index, p.channels);
+    const int channel = (int)(index - pixel * p.channels);
+    const Position at = position_of(pixel, p.height, p.width);
     const Range rows = windows_of(at.middle, p.step_h, p.start_h, p.size_h, p.rows);
     const Range columns = windows_of(at.inner, p.step_w, p.start_w, p.size_w, p.columns);
     const long long place = (long long)at.middle * p.width + at.inner;

@@ -21,10 +21,6 @@ static_assert(SUMS_BYTES <= PASSES * TILES_BYTES, "a pass fits in the tiles' mem
 constexpr int PASS_M = WARP_M / PASSES, PASS_ROWS = Product::ROWS / PASSES;
 static_assert(PASS_M * PASSES == WARP_M && PASS_ROWS * PASSES == Product::ROWS, "passes have the same rows");
 
-template <typename Type, int COUNT> struct alignas(COUNT * sizeof(Type)) Run {
-    Type elements[COUNT];
-};
-
 // Where a sum lies among those of its warp. Four rows of a column, as well as 16 bytes of eight neighbours down or
 // across, lie in different banks.
 FC_DEVICE int sum_index(int row, int column) { return row * WARP_N + (column ^ (row % 4 * 8 + row % 2 * 4)); }

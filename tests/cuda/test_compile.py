@@ -1,41 +1,21 @@
 """Every kernel that the planner may choose compiles for every architecture, within its registers and memory."""
 
 import concurrent.futures
-import multiprocessing
-import os
 import re
 
-import nvrtc
 import pytest
 from standin import most_shared
 
-import fastconv
 from fastconv._cuda import planner
 
-FOLDER = os.path.join(os.path.dirname(fastconv.__file__), "_cuda")
 ARCHITECTURES = [f"sm_{capability}" for capability in planner.ARCHITECTURES] + ["sm_90a"]
 REGISTERS = 1 << 16  # of a multiprocessor
 
 
-@pytest.fixture(scope="module")
-def workers():
-    """Processes that compile: the compiler does one thing at a time."""
-    context = multiprocessing.get_context("spawn")
-    with concurrent.futures.ProcessPoolExecutor(min(4, os.cpu_count() or 1), context) as pool:
-        yield pool
-
-
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
-def test_every_kernel_compiles_without_spills(architecture, workers):
-    capability = int(architecture.removeprefix("sm_").removesuffix("a"))
-    kernels = planner.all_kernels(capability)
-    if architecture.endswith("a"):
-        kernels += planner.warpgroup_kernels()
-    assert len(kernels) > 90
-    jobs = {}
-    for kernel in kernels:
-        path, options = os.path.join(FOLDER, kernel.source), (*kernel.options, f"-I{FOLDER}")
-        jobs[workers.submit(nvrtc.compiled, path, options, architecture)] = kernel
+def test_every_kernel_compiles_without_spills(architecture, compiling):
+    capability, jobs = int(architecture.removeprefix("sm_").removesuffix("a")), compiling[architecture]
+    assert len(jobs) > 90
     for job in concurrent.futures.as_completed(jobs):
         kernel, report = jobs[job], job.result()
         assert report.spills == 0, (kernel, report.log)
