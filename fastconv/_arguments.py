@@ -281,10 +281,10 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
     if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
         raise TypeError(f"{name}: expected a sequence of integers, got {value!r}")
     try:
-        sizes = tuple(operator.index(size) for size in value)
+        sizes = tuple([operator.index(size) for size in value])
     except TypeError:
         raise TypeError(f"{name}: expected a sequence of integers, got {value!r}") from None
-    if any(size < 0 for size in sizes):
+    if min(sizes, default=0) < 0:
         raise ValueError(f"{name}: {sizes} has a negative entry")
     return sizes
 

@@ -233,10 +233,10 @@ def conv2d_backprop_filter(
             x, dy = tensors(input, out_backprop, ("input", "out_backprop"))
         make = planner(x)
     shape = shape_of("filter_sizes", filter_sizes)
-    shapes = f"input shape {x.shape}, filter_sizes {shape}, out_backprop shape {dy.shape}"
-    if x.ndim != 4:
-        raise ValueError(f"input: must be 4-dimensional, but has {x.ndim} dimensions ({shapes})")
-    if len(shape) != 4:
+    if x.ndim != 4 or len(shape) != 4:
+        shapes = f"input shape {x.shape}, filter_sizes {shape}, out_backprop shape {dy.shape}"
+        if x.ndim != 4:
+            raise ValueError(f"input: must be 4-dimensional, but has {x.ndim} dimensions ({shapes})")
         raise ValueError(f"filter_sizes: should hold 4 sizes, but {shape} has {len(shape)} ({shapes})")
     run = make("backprop_filter", (x, shape, dy), strides, padding, data_format, dilations)
     return run(x, dy, out, (input, out_backprop))
