@@ -20,6 +20,7 @@ import weakref
 from typing import Any, NamedTuple
 
 import numpy as np
+import nvrtc
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 import fastconv
@@ -368,8 +369,8 @@ class RawModule:
         if self.path is not None:
             with open(self.path) as file:
                 program = json.load(file)
-            *options, flush, architecture = program["options"]
-            assert flush == "-ftz=true", "as CuPy compiles"
+            *options, flush, space, architecture = program["options"]
+            assert (flush, space) == nvrtc.CUPY_OPTIONS
             assert architecture == f"--gpu-architecture=sm_{settings.capability}a"
             self.code, self.options, self.path = program["code"], tuple(options), None
 
