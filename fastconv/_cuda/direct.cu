@@ -60,7 +60,7 @@ extern "C" __global__ void __launch_bounds__(256, 2)
     const int column = (int)(index - pixel * (outputs / WIDE)) * WIDE;
     if (pixel >= p.pixels) return;
     const int group = column / p.outputs;
-    const Position at = position_of(pixel, p.rows, p.columns);
+    const Position at = position_soon(pixel, p.rows, p.columns);
     const int first_y = at.middle * p.step_h + p.start_h, first_x = at.inner * p.step_w + p.start_w;
     source += at.outer * p.source_image + (long long)group * p.channels;
     filter += p.filter_start + group * p.filter_group + column % p.outputs * p.filter_output;

@@ -57,7 +57,7 @@ extern "C" __global__ void fc_pool(const Pool p, const Element *images, Element 
     if (index >= p.count) return;
     const long long pixel = quotient(index, p.channels);
     const int channel = (int)(index - pixel * p.channels);
-    const Position at = position_of(pixel, p.rows, p.columns);
+    const Position at = position_soon(pixel, p.rows, p.columns);
     const Range rows = cells_of(at.middle, p.step_h, p.start_h, p.size_h, p.height);
     const Range columns = cells_of(at.inner, p.step_w, p.start_w, p.size_w, p.width);
     images += at.outer * p.image + channel * p.channel;
@@ -87,7 +87,7 @@ extern "C" __global__ void fc_pool_gradient(const Pool p, const Element *gradien
     if (index >= p.count) return;
     const long long pixel = quotient(index, p.channels);
     const int channel = (int)(index - pixel * p.channels);
-    const Position at = position_of(pixel, p.height, p.width);
+    const Position at = position_soon(pixel, p.height, p.width);
     const Range rows = windows_of(at.middle, p.step_h, p.start_h, p.size_h, p.rows);
     const Range columns = windows_of(at.inner, p.step_w, p.start_w, p.size_w, p.columns);
     const long long place = (long long)at.middle * p.width + at.inner;

@@ -13,6 +13,13 @@ FC_DEVICE long long quotient(long long index, long long size) {
 }
 
 FC_DEVICE Position position_of(long long index, int middle, int inner) {
+    long long rest = index / inner;
+    Position found = {(int)(rest / middle), (int)(rest % middle), (int)(index % inner)};
+    return found;
+}
+
+// The same with such divisions, for kernels that do little else and have registers to spare.
+FC_DEVICE Position position_soon(long long index, int middle, int inner) {
     const long long rest = quotient(index, inner), outer = quotient(rest, middle);
     Position found = {(int)outer, (int)(rest - outer * middle), (int)(index - rest * inner)};
     return found;
