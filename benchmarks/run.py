@@ -66,6 +66,14 @@ def read_shapes(name: str) -> list[str]:
     return [line for line in lines if line]
 
 
+def write_figures(path: str, **figures: object) -> None:
+    """The figures as JSON, with the command that measured them."""
+    isa = os.environ.get("FASTCONV_ISA")
+    command = " ".join(["python", f"benchmarks/{Path(sys.argv[0]).name}", *sys.argv[1:]])
+    figures["command"] = f"FASTCONV_ISA={isa} {command}" if isa else command
+    Path(path).write_text(json.dumps(figures, indent=1) + "\n")
+
+
 def geometric_mean(values: list[float]) -> float:
     return math.exp(sum(map(math.log, values)) / len(values))
 
@@ -156,18 +164,8 @@ def main() -> None:
     for worker in workers:
         worker.stop()
     if arguments.json:
-        command = "python benchmarks/run.py " + " ".join(sys.argv[1:])
-        isa = os.environ.get("FASTCONV_ISA")
-        result = {
-            "direction": arguments.direction,
-            "dtype": arguments.dtype,
-            "precision": arguments.precision,
-            "command": f"FASTCONV_ISA={isa} {command}" if isa else command,
-            "machine": machine,
-            "versions": versions,
-            "layers": layers,
-        }
-        Path(arguments.json).write_text(json.dumps(result, indent=1) + "\n")
+        asked = {name: getattr(arguments, name) for name in ("direction", "dtype", "precision")}
+        write_figures(arguments.json, **asked, machine=machine, versions=versions, layers=layers)
 
 
 if __name__ == "__main__":

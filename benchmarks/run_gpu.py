@@ -8,7 +8,6 @@ python benchmarks/run_gpu.py --overhead
 from __future__ import annotations
 
 import argparse
-import json
 import math
 import os
 import sys
@@ -22,7 +21,7 @@ sys.path[0] = str(Path(__file__).parent)
 
 import cupy  # noqa: E402
 from gpu_peers import KINDS, PEERS, Case, Clock, Fastconv, limits  # noqa: E402
-from run import DIRECTIONS, geometric_mean, read_shapes  # noqa: E402
+from run import DIRECTIONS, geometric_mean, read_shapes, write_figures  # noqa: E402
 from worker import operands  # noqa: E402
 
 import fastconv  # noqa: E402
@@ -58,9 +57,6 @@ def measure_case(peers: dict[str, object], case: Case, rounds: int) -> dict[str,
     for _ in range(rounds):
         for name, (peer, calls, repeats) in able.items():
             times[name].append(peer.seconds(calls, repeats))
-    able.clear()
-    for peer in peers.values():
-        peer.release()
     return {name: median(found) for name, found in times.items()}
 
 
@@ -115,6 +111,8 @@ def main() -> None:
         case = Case(problem, arguments.direction, KINDS[arguments.arithmetic])
         with fastconv.options(precision=case.arithmetic.precision, implementation=arguments.implementation):
             seconds = measure_case(peers, case, arguments.rounds)
+        for peer in peers.values():
+            peer.release()  # what the calls held
         flops = 2 * problem.multiply_adds
         layers.append({"problem": str(problem), "flops": flops, "bytes": traffic(case), "seconds": seconds})
         line = f"{problem!s:46s}"
@@ -134,16 +132,8 @@ def main() -> None:
         if found:
             print(f"geometric mean: {geometric_mean(found):.3f} of {name}")
     if arguments.json:
-        result = {
-            "direction": arguments.direction,
-            "arithmetic": arguments.arithmetic,
-            "implementation": arguments.implementation,
-            "command": "python benchmarks/run_gpu.py " + " ".join(sys.argv[1:]),
-            "machine": machine,
-            "versions": versions,
-            "layers": layers,
-        }
-        Path(arguments.json).write_text(json.dumps(result, indent=1) + "\n")
+        asked = {name: getattr(arguments, name) for name in ("direction", "arithmetic", "implementation")}
+        write_figures(arguments.json, **asked, machine=machine, versions=versions, layers=layers)
 
 
 if __name__ == "__main__":

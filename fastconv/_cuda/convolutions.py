@@ -33,13 +33,13 @@ _NEVER = np.iinfo(np.int64).max  # the first block of what a launch does not hav
 Fields = dict[str, int]
 
 
-def _aligned(array: Any, bytes_: int) -> bool:
-    return bool(array.data.ptr % bytes_ == 0)
+def _aligned(array: Any) -> bool:
+    return bool(array.data.ptr % planner.COPY == 0)
 
 
 def _is_wide(array: Any, *elements: int) -> bool:
     """Whether 16 bytes can be copied at a time of an array whose channels lie so many elements apart, or in runs."""
-    return _aligned(array, planner.COPY) and not any(count * array.itemsize % planner.COPY for count in elements)
+    return _aligned(array) and not any(count * array.itemsize % planner.COPY for count in elements)
 
 
 def _steps(images: Any) -> tuple[int, int, int]:
@@ -177,7 +177,7 @@ def _convolution(direction: str, call: Call, parts: list[Fields], source: Any, f
     if not call.is_tiled:
         alone = channels == outputs == 1
         wide = alone and _is_wide(source, groups, *_steps(source)) and _is_wide(filters, filters_apart)
-        return _direct(direction, call, parts, wide and _aligned(result, planner.COPY))
+        return _direct(direction, call, parts, wide and _aligned(result))
     side = channels if direction == "backprop_input" else outputs  # whose channels lie side by side in the filters
     wides = _is_wide(source, channels, *_steps(source)), _is_wide(filters, side, filters_apart)
     works = [Work(part["pixels"], outputs, _terms(part), groups) for part in parts]
@@ -223,7 +223,7 @@ def _backprop_filter(p: ConvProblem, call: Call, images: Any, gradient: Any, res
         wide = _is_wide(images, fields["channels"], *_steps(images)), _is_wide(gradient, fields["outputs"], p.f)
         work = Work(rows, fields["outputs"], size, p.groups * slices)
         runs = fields["outputs"] * sums_dtype.itemsize % planner.COPY == 0
-        runs = runs and (apart or _aligned(result, planner.COPY))
+        runs = runs and (apart or _aligned(result))
         launch = _product("backprop_filter", call, [fields], [work], wide, runs)
     else:
         kernel = planner.direct("backprop_filter", call.dtype.name, False)

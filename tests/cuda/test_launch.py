@@ -97,6 +97,12 @@ def test_arrays_of_two_devices_do_not_mix(cupy, operands):
         nn.relu(x, out=far)
     with pytest.raises(ValueError, match="arrays are on devices 1 and 0"):
         nn.conv2d(far, w, 1, "SAME")
+    with pytest.raises(ValueError, match="arrays are on devices 1 and 0"):
+        nn.max_pool2d_grad(x, x, far, 1, 1, "SAME")
+    with pytest.raises(ValueError, match="arrays are on devices 0 and 1"):
+        nn.relu_grad(x, far)
+    with pytest.raises(ValueError, match="out: is on device 1, but an input is on device 0"):
+        nn.max_pool2d_grad(x, x, x, 1, 1, "SAME", out=far)
 
 
 @pytest.mark.parametrize(

@@ -52,6 +52,7 @@ CALLS = {
     "leaky_relu": lambda a: nn.leaky_relu(a(3, 5)),
     "elu": lambda a: nn.elu(a(3, 5)),
     "silu": lambda a: nn.silu(a(3, 5)),
+    "silu, steeper": lambda a: nn.silu(a(3, 5), np.array(2.5)),
     "gelu": lambda a: nn.gelu(a(3, 5)),
     "gelu, approximately": lambda a: nn.gelu(a(3, 5), approximate=True),
     "relu_grad": lambda a: nn.relu_grad(a(3, 5), a(5, 3).T),
