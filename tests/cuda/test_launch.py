@@ -147,8 +147,10 @@ def test_phases_are_launched_together(cupy, operands):
         cupy.launches.clear()
         dy = nn.conv2d(x, w, stride, "SAME")
         cupy.launches.clear()
-        nn.conv2d_backprop_input(x.shape, w, dy, stride, "SAME")
+        dx = nn.conv2d_backprop_input(x.shape, w, dy, stride, "SAME")
         assert [launch.entry for launch in cupy.launches] == ["fc_implicit_gemm"] * launches
+        want = nn.conv2d_backprop_input(x.shape, CASE.filters, dy.get(), stride, "SAME")
+        np.testing.assert_allclose(dx.get(), want, rtol=1e-4, atol=1e-4)
 
 
 @pytest.mark.parametrize(
@@ -247,6 +249,12 @@ def test_nchw_and_batch_dimensions(cupy, operands):
     want = nn.conv2d(CASE.input, CASE.filters, 2, "SAME")
     turned = nn.conv2d(x.transpose(0, 3, 1, 2), w, 2, "SAME", "NCHW")
     np.testing.assert_allclose(turned.get().transpose(0, 2, 3, 1), want, rtol=1e-4, atol=1e-4)
+    # As many channels as rows and columns: in both layouts the strides are the same.
+    square, out = cupy.asarray(CASE.input), cupy.empty((2, 8, 8, 8), np.float32)
+    square_want = nn.conv2d(CASE.input, CASE.filters, 1, "SAME", "NCHW")
+    for _ in range(2):
+        nn.conv2d(square, w, 1, "SAME", "NCHW", out=out)
+        np.testing.assert_allclose(out.get(), square_want, rtol=1e-4, atol=1e-4)
     more = nn.conv2d(x.reshape(1, 2, 1, 8, 8, 8), w, 2, "SAME")
     np.testing.assert_allclose(more.get(), want.reshape(1, 2, 1, 4, 4, 8), rtol=1e-4, atol=1e-4)
     dy = output_gradient(CASE._replace(strides=2, padding="SAME"))
