@@ -37,12 +37,12 @@ def traffic(case: Case) -> int:
     return elements * np.dtype("float16" if case.arithmetic.dtype == "bfloat16" else case.arithmetic.dtype).itemsize
 
 
-def measure_case(peers: dict[str, object], case: Case, rounds: int) -> dict[str, float]:
-    """The median seconds of each library that can compute the case."""
+def measure_case(peers: dict[str, object], case: Case, rounds: int) -> tuple[dict[str, float], dict[str, str]]:
+    """The median seconds of each library that can compute the case, and what the others said."""
     cache = cupy.cuda.Device().attributes["L2CacheSize"]
     copies = min(max(math.ceil(2 * cache / traffic(case)), 1), _REPEATS)
     pair = operands(case.problem, case.direction, "float32")
-    able, times = {}, {}
+    able, times, failures = {}, {}, {}
     for name, peer in peers.items():
         try:
             calls = peer.prepare(case, [pair] * copies)
@@ -50,25 +50,34 @@ def measure_case(peers: dict[str, object], case: Case, rounds: int) -> dict[str,
                 call()  # compiles, or looks for the fastest algorithm
             estimate = peer.seconds(calls, len(calls))
         except Exception as error:  # any library, any reason: said, and left out of the comparison
-            print(f"{name}: {case.problem}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
+            failures[name] = f"{type(error).__name__}: {error}"[:300]
             continue
         repeats = min(max(int(0.02 / estimate), copies, 3), _REPEATS)
         able[name], times[name] = (peer, calls, repeats), []
     for _ in range(rounds):
         for name, (peer, calls, repeats) in able.items():
             times[name].append(peer.seconds(calls, repeats))
-    return {name: median(found) for name, found in times.items()}
+    return {name: median(found) for name, found in times.items()}, failures
 
 
-def print_overhead() -> None:
-    """What a call of the smallest layer costs the host, which need not wait for the device."""
+def start_peers(names: list[str]) -> dict[str, object]:
+    """Those of the libraries that are here, by name; the others are named on standard error."""
+    peers = {}
+    for name in names:
+        try:
+            peers[name] = PEERS[name]()
+        except (ImportError, RuntimeError) as error:
+            print(f"{name} is left out: {error}", file=sys.stderr)
+    return peers
+
+
+def overhead(direction: str) -> float:
+    """Seconds that a call of the smallest layer costs the host, which need not wait for the device."""
     p = ConvProblem.parse("n1h8w8c16_k3x3f16_s1x1_d1x1_p1,1,1,1_g1")
     peer = Fastconv()
-    for direction in DIRECTIONS:
-        case = Case(p, direction, KINDS["float32"])
-        (call,) = peer.prepare(case, [operands(p, direction, "float32")])
-        call()
-        print(f"{direction:16s} {1e6 * peer.host_seconds(call):6.1f} us a call")
+    (call,) = peer.prepare(Case(p, direction, KINDS["float32"]), [operands(p, direction, "float32")])
+    call()
+    return peer.host_seconds(call)
 
 
 def main() -> None:
@@ -85,20 +94,15 @@ def main() -> None:
     parser.add_argument("--json", metavar="FILE", help="where to write the figures")
     arguments = parser.parse_args()
     if arguments.overhead:
-        print_overhead()
+        for direction in DIRECTIONS:
+            print(f"{direction:16s} {1e6 * overhead(direction):6.1f} us a call")
         return
     tokens = [token for name in arguments.shapes for token in read_shapes(name)] + arguments.problems
     tokens = tokens or read_shapes("resnet50")
 
     machine = limits(Clock())
     print(", ".join(f"{key} {value:.4g}" if isinstance(value, float) else f"{value}" for key, value in machine.items()))
-    peers = {}
-    for name in ["fastconv", *arguments.peers.split(",")]:
-        try:
-            if name:
-                peers[name] = PEERS[name]()
-        except (ImportError, RuntimeError) as error:
-            print(f"{name} is left out: {error}", file=sys.stderr)
+    peers = start_peers(["fastconv", *filter(None, arguments.peers.split(","))])
     versions = {name: peer.version for name, peer in peers.items()}
     print(", ".join(f"{name} {version}" for name, version in versions.items()))
     print(f"{'microseconds':46s}" + "".join(f"{name:>10s}" for name in peers) + "   TFLOP/s  % copy  ratio  best peer")
@@ -110,7 +114,9 @@ def main() -> None:
             problem = problem._replace(n=arguments.batch)
         case = Case(problem, arguments.direction, KINDS[arguments.arithmetic])
         with fastconv.options(precision=case.arithmetic.precision, implementation=arguments.implementation):
-            seconds = measure_case(peers, case, arguments.rounds)
+            seconds, failures = measure_case(peers, case, arguments.rounds)
+        for name, reason in failures.items():
+            print(f"{name}: {problem}: {reason}", file=sys.stderr)
         for peer in peers.values():
             peer.release()  # what the calls held
         flops = 2 * problem.multiply_adds

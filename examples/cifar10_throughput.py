@@ -182,6 +182,13 @@ def pytorch_step(threads: int) -> Step:
     return step
 
 
+def batch() -> tuple[np.ndarray, np.ndarray]:
+    """Random images of CIFAR's shape, and their labels."""
+    rng = np.random.default_rng(1)
+    images = rng.standard_normal((BATCH, SIZE, SIZE, 3)).astype(np.float32)
+    return images, rng.integers(0, CLASSES, BATCH)
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--turns", type=int, default=6, help="of each library")
@@ -205,9 +212,7 @@ def main() -> None:
             except ImportError:
                 print(f"{name} is not installed")
 
-    rng = np.random.default_rng(1)
-    images = rng.standard_normal((BATCH, SIZE, SIZE, 3)).astype(np.float32)
-    labels = rng.integers(0, CLASSES, BATCH)
+    images, labels = batch()
     first = {name: step(images, labels) for name, step in steps.items()}
     best = dict.fromkeys(steps, np.inf)
     for _ in range(arguments.turns):

@@ -137,7 +137,7 @@ def assert_within_roundoff(
         bound += 2.0**-25  # half of the smallest subnormal
     error = abs(result.astype(np.float64) - want)
     worst = np.unravel_index(np.argmax(error - bound), error.shape) if error.size else ()
-    assert (error <= bound).all(), f"error {error[worst]} above {bound[worst]} at {worst}"
+    assert (error <= bound).all(), f"largest difference {error.max()}; {error[worst]} at {worst}, above {bound[worst]}"
 
 
 def output_gradient(case: Case, seed: int = 0) -> np.ndarray:

@@ -9,6 +9,7 @@ import pytest
 
 import fastconv
 from fastconv import _config, _options, _parts, _problem, _shape, _threads, filters
+from fastconv._cuda import planner
 from fastconv.nn import activation, conv, depthwise, gradient, normalization, pool, transpose, variants
 
 ROOT = Path(__file__).parent.parent
@@ -32,6 +33,7 @@ ROOT = Path(__file__).parent.parent
         _problem,
         _shape,
         _threads,
+        planner,
     ],
 )
 def test_docstring_examples(module):

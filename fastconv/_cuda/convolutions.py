@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._cuda import planner
-from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Device, Launch, check_span, compiled, packed
+from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Device, Launch, check_span, packed, prepared
 from fastconv._cuda.memory import workspace
 from fastconv._cuda.planner import Work
 from fastconv._cuda.pointwise import finished
@@ -134,8 +134,7 @@ def _launch(
         gathers["parts"][i] = packed(
             GATHER, **part, **fields, first_block=first[i], activation=ACTIVATIONS.index(call.activation)
         )
-    function = compiled(kernel, call.device.number)
-    return Launch(function, (first[-1], 1, repeats), (kernel.threads, 1, 1), kernel.shared, (gathers,))
+    return prepared(kernel, call.device.number, (first[-1], 1, repeats), gathers)
 
 
 def _product(
@@ -242,8 +241,7 @@ def _backprop_filter(p: ConvProblem, call: Call, images: Any, gradient: Any, res
 
 def _sum_slices(call: Call, count: int, slices: int) -> Launch:
     kernel = planner.sum_slices(call.dtype.name)
-    grid = -(-count // kernel.threads), 1, 1
-    return Launch(compiled(kernel, call.device.number), grid, (kernel.threads, 1, 1), 0, ())
+    return prepared(kernel, call.device.number, (-(-count // kernel.threads), 1, 1))
 
 
 class Implementation(NamedTuple):

@@ -92,15 +92,20 @@ def compiled(kernel: Kernel, number: int) -> Any:
 class Launch(NamedTuple):
     """A kernel with all its arguments but the arrays."""
 
+    kernel: Kernel
     function: Any
     grid: tuple[int, int, int]
     block: tuple[int, int, int]
-    shared: int
     arguments: tuple[Any, ...]
 
     def run(self, *arrays: Any) -> None:
         """Launches it on the current stream."""
-        self.function(self.grid, self.block, (*self.arguments, *arrays), shared_mem=self.shared)
+        self.function(self.grid, self.block, (*self.arguments, *arrays), shared_mem=self.kernel.shared)
+
+
+def prepared(kernel: Kernel, number: int, grid: tuple[int, int, int], *arguments: Any) -> Launch:
+    """The launch of so many blocks of the kernel on the device with this number."""
+    return Launch(kernel, compiled(kernel, number), grid, (kernel.threads, 1, 1), arguments)
 
 
 NOTHING = np.uint64(0)  # a null pointer

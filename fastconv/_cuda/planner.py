@@ -79,6 +79,16 @@ class Kernel(NamedTuple):
     threads: int
     shared: int  # bytes
 
+    def __str__(self) -> str:
+        """The kernel as reports name it: all that it was specialised by.
+
+        >>> print(implicit_gemm("forward", "float32", Arithmetic.TF32, MEDIUM, (True, True), 90))  # doctest: +ELLIPSIS
+        fc_implicit_gemm DIRECTION=forward ELEMENT=float32 ARITHMETIC=TF32 TILE_M=64 TILE_N=64 TILE_K=16 ...
+        """
+        names = {"DIRECTION": DIRECTIONS, "ARITHMETIC": Arithmetic._member_names_}
+        words = [f"{name}={names[name][int(value)] if name in names else value}" for name, value in self.defines]
+        return " ".join([self.entry, *words])
+
     @property
     def options(self) -> tuple[str, ...]:
         """The compiler's options."""

@@ -11,7 +11,7 @@ import numpy as np
 from fastconv._arguments import check_output
 from fastconv._backend import converted
 from fastconv._cuda import planner
-from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Launch, compiled, packed
+from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Launch, packed, prepared
 from fastconv._cuda.memory import dense, on_one_device, workspace
 
 # In the order of their enum in pointwise.cu.
@@ -31,8 +31,7 @@ def _launch(element: str, number: int, count: int, wide: bool, fields: tuple[tup
     kernel = planner.pointwise(element)
     threads = -(-count // planner.run(element)) if wide else count
     arguments = packed(POINTWISE, **{"count": count, "inner": 1, "channels": 1, "wide": wide, **dict(fields)})
-    grid = -(-threads // kernel.threads), 1, 1
-    return Launch(compiled(kernel, number), grid, (kernel.threads, 1, 1), 0, (arguments,))
+    return prepared(kernel, number, (-(-threads // kernel.threads), 1, 1), arguments)
 
 
 def _launched(result: Any, first: Any, second: Any = None, bias: Any = NOTHING, **fields: Any) -> None:

@@ -10,7 +10,7 @@ import cupy
 import numpy as np
 
 from fastconv._cuda import planner
-from fastconv._cuda.launch import NOTHING, Launch, check_span, compiled, packed
+from fastconv._cuda.launch import NOTHING, Launch, check_span, packed, prepared
 from fastconv._cuda.memory import on_one_device
 
 if TYPE_CHECKING:
@@ -57,8 +57,7 @@ def _launch(
         start_h=-windows.before[0],
         start_w=-windows.before[1],
     )
-    grid = -(-count // kernel.threads), 1, 1
-    return Launch(compiled(kernel, number), grid, (kernel.threads, 1, 1), 0, (arguments,))
+    return prepared(kernel, number, (-(-count // kernel.threads), 1, 1), arguments)
 
 
 def _launch_for(entry: str, windows: Windows, average: bool, images: Any, cells: Any) -> Launch:

@@ -15,6 +15,7 @@ import re
 import subprocess
 import sys
 import tempfile
+import time
 import types
 import weakref
 from typing import Any, NamedTuple
@@ -258,8 +259,8 @@ class _Settings:
         self.reset()
 
     def reset(self) -> None:
-        self.capability = 80
-        self.multiprocessors = 108
+        self.capability = int(os.environ.get("STANDIN_CAPABILITY", 80))
+        self.multiprocessors = int(os.environ.get("STANDIN_MULTIPROCESSORS", 108))
         self.is_capturing = False
 
 
@@ -342,6 +343,10 @@ class _Nvrtc(types.ModuleType):
     """The run-time compiler, whose machine code is the source and the options."""
 
     @staticmethod
+    def getVersion() -> tuple[int, int]:  # noqa: N802
+        return 13, 0
+
+    @staticmethod
     def createProgram(code: str, name: str, headers: Any, names: Any) -> dict[str, Any]:  # noqa: N802
         assert not headers and not names
         return {"code": code}
@@ -374,19 +379,26 @@ class RawModule:
             assert architecture == f"--gpu-architecture=sm_{settings.capability}a"
             self.code, self.options, self.path = program["code"], tuple(options), None
 
-    def get_function(self, entry: str) -> RawKernel:
+    def get_function(self, entry: str) -> Any:
         self.compile()
+        if "FC_EXPORT" not in self.code:
+            return _idle
         return RawKernel(self.code, self.options, entry)
+
+
+def _idle(grid: Any, block: Any, args: Any) -> None:
+    """A kernel that has no body for the host, as the one with which benchmarks keep a device busy."""
 
 
 class Device:
     """A device, as a context too."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int | None = None) -> None:
+        number = _current[-1] if number is None else number
         assert number in (0, 1)
         self.id = number
         self.compute_capability = str(settings.capability)
-        self.attributes = {"MultiProcessorCount": settings.multiprocessors}
+        self.attributes = {"MultiProcessorCount": settings.multiprocessors, "L2CacheSize": 64 << 10}
 
     def __enter__(self) -> Device:
         _current.append(self.id)
@@ -404,9 +416,43 @@ class _Stream:
         return settings.is_capturing
 
 
+class Event:
+    """A moment, on the host's clock."""
+
+    def record(self) -> None:
+        self.time = time.perf_counter()
+
+    def synchronize(self) -> None:
+        pass
+
+
+class _Runtime(types.ModuleType):
+    class CUDARuntimeError(RuntimeError):
+        pass
+
+    @staticmethod
+    def getDeviceProperties(number: int) -> dict[str, Any]:  # noqa: N802
+        return {"name": b"a stand-in for a GPU", "totalGlobalMem": 1 << 30}
+
+    @staticmethod
+    def runtimeGetVersion() -> int:  # noqa: N802
+        return 13000
+
+
+class _Pool:
+    def free_all_blocks(self) -> None:
+        pass
+
+
 class _Cuda(types.ModuleType):
     Device = Device
+    Event = Event
     nvrtc = _Nvrtc("cupy.cuda.nvrtc")
+    runtime = _Runtime("cupy.cuda.runtime")
+
+    @staticmethod
+    def get_elapsed_time(start: Event, end: Event) -> float:
+        return 1e3 * (end.time - start.time)
 
     @staticmethod
     def get_current_stream() -> _Stream:
@@ -425,6 +471,11 @@ class _Cuda(types.ModuleType):
 
 
 cuda = _Cuda("cupy.cuda")
+__version__ = "0 (stand-in)"
+
+
+def get_default_memory_pool() -> _Pool:
+    return _Pool()
 
 
 def forget() -> None:

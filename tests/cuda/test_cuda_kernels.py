@@ -1,5 +1,7 @@
 """What the CUDA kernels compute, against exact results: here compiled for the host, in test_device.py on a device."""
 
+import contextlib
+
 import numpy as np
 import pytest
 from hypothesis import given
@@ -45,18 +47,29 @@ def on_device(cupy, case):
 def check(cupy, case, directions=("forward", "backprop_input", "backprop_filter")):
     """All directions of a case, computed from arrays of the device."""
     name = case.input.dtype.name
+    slack = SLACK.get(name, 1.0)
     given_ = on_device(cupy, case)
-    if "forward" in directions:
-        y = nn.conv2d(*given_)
-        assert isinstance(y, cupy.ndarray)
-        assert y.dtype == case.input.dtype
-        assert_close(y.get(), case, SLACK.get(name, 1.0))
     dy = output_gradient(case)
     for direction in directions:
-        if direction != "forward":
-            result = gradient(direction, given_, cupy.asarray(dy))
+        with described(f"{direction} of {case.input.shape} {name} by {case.filters.shape}, {case[2:]}"):
+            if direction == "forward":
+                result = nn.conv2d(*given_)
+                assert result.dtype == case.input.dtype
+                assert_close(result.get(), case, slack)
+            else:
+                result = gradient(direction, given_, cupy.asarray(dy))
+                assert_gradient_close(result.get(), direction, case, dy, slack)
             assert isinstance(result, cupy.ndarray)
-            assert_gradient_close(result.get(), direction, case, dy, SLACK.get(name, 1.0))
+
+
+@contextlib.contextmanager
+def described(text):
+    """Has whatever is raised meanwhile say what was computed."""
+    try:
+        yield
+    except Exception as error:
+        error.add_note(text)
+        raise
 
 
 @pytest.mark.parametrize("problem", PROBLEMS, ids=str)
