@@ -1,5 +1,5 @@
 # cython: language_level=3, boundscheck=False, wraparound=False, cdivision=True, freethreading_compatible=True
-"""The CPU: shares the tasks of one call out to OpenMP threads; the only place that knows both Python and C."""
+"""The CPU: shares the tasks of one call out to threads; the only place that knows both Python and C."""
 
 import os
 
@@ -7,7 +7,6 @@ import numpy
 
 cimport cython
 cimport numpy as cnp
-from cython.parallel cimport prange
 from libc.math cimport erf as c_erf
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
@@ -257,6 +256,13 @@ cdef class Parts:
             free(calls)
 
 
+cdef struct filter_job:
+    const fc_backprop_filter *call
+    char *scratch  # of all slots
+    int64_t each  # bytes of a slot
+    char *partial  # sums that all tasks share
+
+
 @cython.final
 cdef class BackpropFilter:
     """The gradient of a convolution's filters, for one problem, dtype and layout.
@@ -302,31 +308,26 @@ cdef class BackpropFilter:
         call.w = cnp.PyArray_DATA(dw)
         fc_backprop_filter_split(&call, threads)
         threads = <int>min(<int64_t>threads, call.tasks)
-        cdef int64_t task
-        cdef int thread
-        cdef int64_t each = call.scratch_bytes
-        cdef char *scratch = take_scratch(threads * (each + sizeof(fc_share)) + call.partial_bytes)
-        cdef char *partial = scratch + threads * each
-        cdef fc_share *shares = <fc_share *>(partial + call.partial_bytes)
-        fc_share_tasks(shares, threads, call.tasks)
-        with nogil:
-            if threads == 1:  # not a team of one, which may hang in a forked child
-                for task in range(call.tasks):
-                    fc_backprop_filter_task(&call, task, scratch, partial)
-                for task in range(call.sums):
-                    fc_backprop_filter_sum(&call, task, partial)
-            else:
-                for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-                    filter_tasks(&call, shares, threads, thread, scratch + thread * each, partial)
-                for task in prange(call.sums, num_threads=threads, schedule="dynamic", chunksize=1):
-                    fc_backprop_filter_sum(&call, task, partial)
+        cdef filter_job job
+        job.call = &call
+        job.each = call.scratch_bytes
+        job.scratch = take_scratch(threads * job.each + call.partial_bytes)
+        job.partial = job.scratch + threads * job.each
+        try:
+            run_tasks(filter_task, &job, call.tasks, threads)
+            run_tasks(filter_sum, &job, call.sums, threads)
+            return self.verdict(&job)
+        finally:
+            fc_give_scratch(job.scratch)
+
+    cdef str verdict(self, filter_job *job):
         cdef fc_verdict verdict
         with nogil:
-            verdict = fc_backprop_filter_verdict(&call, partial)
-        fc_give_scratch(scratch)
+            verdict = fc_backprop_filter_verdict(job.call, job.partial)
         return None if verdict == FC_SOUND else "all" if verdict == FC_UNEVEN else "not finite"
 
 
+include "_team.pxi"
 include "_memory.pxi"
 include "_launch.pxi"
 include "_layers.pxi"
@@ -364,75 +365,76 @@ cdef char *take_scratch(int64_t size) except NULL:
 cdef int share_out(fc_forward *calls, int count, int threads) except -1:
     """Runs the tasks of these calls on so many threads, or as many as there are tasks."""
     cdef int64_t tasks = 0
-    cdef int64_t each = 0
     cdef int64_t packed = 0
-    cdef int64_t task
+    cdef int slot
     cdef int index
+    cdef forward_job job
+    job.calls = calls
+    job.each = 0
     for index in range(count):
         fc_forward_split(&calls[index], threads)
         tasks += calls[index].tasks
-        each = max(each, calls[index].scratch_bytes)
+        job.each = max(job.each, calls[index].scratch_bytes)
         if calls[index].pack_tasks:
             packed += fc_packed_size(&calls[index])
     if tasks == 0:
         return 0
     cdef int team = <int>min(<int64_t>threads, tasks)
-    each = (each + 63) // 64 * 64
-    cdef char *scratch = take_scratch(team * (each + sizeof(fc_share)) + packed)
-    for task in range(team):
-        fc_forward_begin(scratch + task * each)
-    cdef fc_share *shares = <fc_share *>(scratch + team * each)
-    cdef char *filters = <char *>(shares + team)
-    for index in range(count):
-        if calls[index].pack_tasks:
-            pack(&calls[index], calls[index].pack_tasks, filters, threads)
-            filters += fc_packed_size(&calls[index])
-    threads = team
-    fc_share_tasks(shares, threads, tasks)
-    cdef int thread
-    with nogil:
-        if threads == 1:  # not a team of one, which may hang in a forked child
-            for task in range(tasks):
-                fc_forward_task_of(calls, task, scratch)
-        else:
-            for thread in prange(threads, num_threads=threads, schedule="static", chunksize=1):
-                forward_tasks(calls, shares, threads, thread, scratch + thread * each)
-    fc_give_scratch(scratch)
+    job.each = (job.each + 63) // 64 * 64
+    job.scratch = take_scratch(team * job.each + packed)
+    cdef char *filters = job.scratch + team * job.each
+    for slot in range(team):
+        fc_forward_begin(job.scratch + slot * job.each)
+    try:
+        for index in range(count):
+            if calls[index].pack_tasks:
+                pack(&calls[index], calls[index].pack_tasks, filters, threads)
+                filters += fc_packed_size(&calls[index])
+        run_tasks(forward_task, &job, tasks, team)
+    finally:
+        fc_give_scratch(job.scratch)
     return 0
 
 
-cdef void forward_tasks(
-    const fc_forward *calls, fc_share *shares, int threads, int thread, void *scratch
-) noexcept nogil:
-    """Runs a thread's tasks, and others that are left."""
-    cdef int64_t task = fc_next_task(shares, threads, thread)
-    while task >= 0:
-        fc_forward_task_of(calls, task, scratch)
-        task = fc_next_task(shares, threads, thread)
+cdef struct forward_job:
+    const fc_forward *calls
+    char *scratch  # of all slots
+    int64_t each  # bytes of a slot
 
 
-cdef void filter_tasks(
-    const fc_backprop_filter *call, fc_share *shares, int threads, int thread, void *scratch, void *partial
-) noexcept nogil:
-    """The same for a filter's gradient."""
-    cdef int64_t task = fc_next_task(shares, threads, thread)
-    while task >= 0:
-        fc_backprop_filter_task(call, task, scratch, partial)
-        task = fc_next_task(shares, threads, thread)
+cdef void forward_task(const void *job, int64_t task, int slot) noexcept nogil:
+    cdef const forward_job *j = <const forward_job *>job
+    fc_forward_task_of(j.calls, task, j.scratch + slot * j.each)
 
 
-cdef void pack(fc_forward *call, int64_t tasks, void *packed, int threads) noexcept:
+cdef void filter_task(const void *job, int64_t task, int slot) noexcept nogil:
+    cdef const filter_job *j = <const filter_job *>job
+    fc_backprop_filter_task(j.call, task, j.scratch + slot * j.each, j.partial)
+
+
+cdef void filter_sum(const void *job, int64_t task, int slot) noexcept nogil:
+    cdef const filter_job *j = <const filter_job *>job
+    fc_backprop_filter_sum(j.call, task, j.partial)
+
+
+cdef struct pack_job:
+    const fc_forward *call
+    void *packed
+
+
+cdef void pack_task(const void *job, int64_t task, int slot) noexcept nogil:
+    cdef const pack_job *j = <const pack_job *>job
+    fc_pack(j.call, task, j.packed)
+
+
+cdef int pack(fc_forward *call, int64_t tasks, void *packed, int threads) except -1:
     """Packs all filters of a call, which then uses them."""
-    cdef int64_t task
-    threads = <int>min(<int64_t>threads, tasks)
-    with nogil:
-        if threads == 1:  # not a team of one, which may hang in a forked child
-            for task in range(tasks):
-                fc_pack(call, task, packed)
-        else:
-            for task in prange(tasks, num_threads=threads, schedule="dynamic", chunksize=1):
-                fc_pack(call, task, packed)
+    cdef pack_job job
+    job.call = call
+    job.packed = packed
+    run_tasks(pack_task, &job, tasks, threads)
     call.packed = packed
+    return 0
 
 
 cdef fc_epilogue epilogue_of(bias, activation):

@@ -38,14 +38,11 @@ def finish(
     call.source = cnp.PyArray_DATA(source)
     call.result = cnp.PyArray_DATA(result)
     fc_finishing_split(&call)
-    threads = <int>min(<int64_t>threads, call.tasks)
-    with nogil:
-        if threads == 1:  # not a team of one, which may hang in a forked child
-            for task in range(call.tasks):
-                fc_finishing_task(&call, task)
-        else:
-            for task in prange(call.tasks, num_threads=threads, schedule="static"):
-                fc_finishing_task(&call, task)
+    run_tasks(finishing_task, &call, call.tasks, threads)
+
+
+cdef void finishing_task(const void *call, int64_t task, int slot) noexcept nogil:
+    fc_finishing_task(<const fc_finishing *>call, task)
 
 
 def pool(bint average, x, y, dy, dx, shape, windows, int threads):
@@ -75,14 +72,11 @@ def pool(bint average, x, y, dy, dx, shape, windows, int threads):
         call.dy = cnp.PyArray_DATA(<cnp.ndarray>dy)
         call.dx = cnp.PyArray_DATA(<cnp.ndarray>dx)
     fc_pool_split(&call, threads)
-    threads = <int>min(<int64_t>threads, call.tasks)
-    with nogil:
-        if threads == 1:  # not a team of one, which may hang in a forked child
-            for task in range(call.tasks):
-                fc_pool_task(&call, task)
-        else:
-            for task in prange(call.tasks, num_threads=threads, schedule="static"):
-                fc_pool_task(&call, task)
+    run_tasks(pool_task, &call, call.tasks, threads)
+
+
+cdef void pool_task(const void *call, int64_t task, int slot) noexcept nogil:
+    fc_pool_task(<const fc_pool *>call, task)
 
 
 def normalize(x, y, dy, cnp.ndarray result, int64_t radius, double bias, double alpha, double beta, int threads):
@@ -90,9 +84,10 @@ def normalize(x, y, dy, cnp.ndarray result, int64_t radius, double bias, double 
 
     All are C-contiguous, of one shape and dtype, float32 or float64; `radius` is 64 at most.
     """
+    cdef normalization_job job
     cdef fc_normalization call
-    cdef fc_dtype dtype = FC_F32 if cnp.PyArray_TYPE(result) == cnp.NPY_FLOAT32 else FC_F64
-    cdef int64_t each, pixels, tasks, task
+    job.kernels = chosen
+    job.dtype = FC_F32 if cnp.PyArray_TYPE(result) == cnp.NPY_FLOAT32 else FC_F64
     call.x = cnp.PyArray_DATA(<cnp.ndarray>x)
     call.y = NULL if y is None else cnp.PyArray_DATA(<cnp.ndarray>y)
     call.dy = NULL if dy is None else cnp.PyArray_DATA(<cnp.ndarray>dy)
@@ -102,16 +97,23 @@ def normalize(x, y, dy, cnp.ndarray result, int64_t radius, double bias, double 
     call.bias = bias
     call.alpha = alpha
     call.beta = beta
-    pixels = cnp.PyArray_SIZE(result) // call.channels
-    each = max(1, ELEMENTS // call.channels)
-    tasks = (pixels + each - 1) // each
-    threads = <int>min(<int64_t>threads, tasks)
-    with nogil:
-        if threads == 1:  # not a team of one, which may hang in a forked child
-            fc_normalize(chosen, dtype, &call, 0, pixels)
-        else:
-            for task in prange(tasks, num_threads=threads, schedule="static"):
-                fc_normalize(chosen, dtype, &call, task * each, min(pixels, (task + 1) * each))
+    job.call = &call
+    job.pixels = cnp.PyArray_SIZE(result) // call.channels
+    job.each = max(1, ELEMENTS // call.channels)
+    run_tasks(normalization_task, &job, (job.pixels + job.each - 1) // job.each, threads)
+
+
+cdef struct normalization_job:
+    const fc_kernels *kernels
+    fc_dtype dtype
+    const fc_normalization *call
+    int64_t pixels
+    int64_t each  # pixels of a task
+
+
+cdef void normalization_task(const void *job, int64_t task, int slot) noexcept nogil:
+    cdef const normalization_job *j = <const normalization_job *>job
+    fc_normalize(j.kernels, j.dtype, j.call, task * j.each, min(j.pixels, (task + 1) * j.each))
 
 
 def gate(cnp.ndarray dy, cnp.ndarray x, double limit, cnp.ndarray dx, int threads):
@@ -119,22 +121,31 @@ def gate(cnp.ndarray dy, cnp.ndarray x, double limit, cnp.ndarray dx, int thread
 
     All are C-contiguous, of one size and dtype, float32 or float64; dx may be dy.
     """
-    cdef fc_dtype dtype = FC_F32 if cnp.PyArray_TYPE(dy) == cnp.NPY_FLOAT32 else FC_F64
-    cdef const void *gradient = cnp.PyArray_DATA(dy)
-    cdef const void *feature = cnp.PyArray_DATA(x)
-    cdef void *result = cnp.PyArray_DATA(dx)
-    cdef int64_t count = cnp.PyArray_SIZE(dy)
-    cdef int64_t tasks = (count + ELEMENTS - 1) // ELEMENTS
-    cdef int64_t task
-    threads = <int>min(<int64_t>threads, tasks)
-    with nogil:
-        if threads == 1:  # not a team of one, which may hang in a forked child
-            fc_gate(chosen, dtype, gradient, feature, limit, 0, count, result)
-        else:
-            for task in prange(tasks, num_threads=threads, schedule="static"):
-                fc_gate(
-                    chosen, dtype, gradient, feature, limit, task * ELEMENTS, min(count, (task + 1) * ELEMENTS), result
-                )
+    cdef gate_job job
+    job.kernels = chosen
+    job.dtype = FC_F32 if cnp.PyArray_TYPE(dy) == cnp.NPY_FLOAT32 else FC_F64
+    job.dy = cnp.PyArray_DATA(dy)
+    job.x = cnp.PyArray_DATA(x)
+    job.limit = limit
+    job.dx = cnp.PyArray_DATA(dx)
+    job.count = cnp.PyArray_SIZE(dy)
+    run_tasks(gate_task, &job, (job.count + ELEMENTS - 1) // ELEMENTS, threads)
+
+
+cdef struct gate_job:
+    const fc_kernels *kernels
+    fc_dtype dtype
+    const void *dy
+    const void *x
+    double limit
+    void *dx
+    int64_t count
+
+
+cdef void gate_task(const void *job, int64_t task, int slot) noexcept nogil:
+    cdef const gate_job *j = <const gate_job *>job
+    cdef int64_t first = task * ELEMENTS
+    fc_gate(j.kernels, j.dtype, j.dy, j.x, j.limit, first, min(j.count, first + ELEMENTS), j.dx)
 
 
 cdef int64_t ELEMENTS = 1 << 14  # of a task: a gradient, a feature and a result fit into a second cache

@@ -7,23 +7,16 @@ import math
 import os
 import warnings
 
+from fastconv import _cpu
 from fastconv._options import MOST_THREADS, current, thread_count
+
+_has_openmp = bool(_cpu.build()["openmp"])
 
 # Starting a second thread that still waits for work costs about as long as this many multiply-adds take on one
 # (benchmarks/break_even.py); each further thread needs as many again.
 WORTH_A_THREAD = 100_000
 
 _chosen: int | None = None
-_forked = False  # OpenMP's threads, ours or another library's, do not exist in a child, which would wait for them
-
-
-def _mark_fork() -> None:
-    global _forked
-    _forked = True
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_mark_fork)
 
 
 def _words(path: str) -> list[str]:
@@ -58,8 +51,8 @@ def cgroup_quota(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgr
     return quota
 
 
-@functools.cache
-def _default() -> int:
+def _asked_for() -> int | None:
+    """The number of threads that the environment asks for; what is no such number is told, and ignored."""
     for name in ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name, "").split(",")[0].strip()
         if not text:
@@ -68,11 +61,16 @@ def _default() -> int:
             return thread_count(name, int(text))
         except ValueError:
             warnings.warn(f"{name}={os.environ[name]!r} is not a number of threads; ignored", stacklevel=2)
-    if hasattr(os, "sched_getaffinity"):
-        cpus = len(os.sched_getaffinity(0))
-    else:
-        cpus = os.cpu_count() or 1
-    return max(1, math.ceil(min(cpus, cgroup_quota())))
+    return None
+
+
+_environments = _asked_for()
+
+
+@functools.cache
+def _default() -> int:
+    # Not the affinity of this thread: OMP_PROC_BIND has OpenMP bind it to one CPU of several.
+    return _environments or max(1, math.ceil(min(_cpu.processors(), cgroup_quota())))
 
 
 def get_num_threads() -> int:
@@ -83,7 +81,7 @@ def get_num_threads() -> int:
     int
         The count of the innermost ``options(num_threads=...)``, else of ``set_num_threads``, else of
         ``FASTCONV_NUM_THREADS`` or ``OMP_NUM_THREADS``, else the CPUs that affinity and the control
-        group allow.
+        group allow; no more than ``threadpoolctl`` limits OpenMP to, and 1 in a build without OpenMP.
 
     Examples
     --------
@@ -92,7 +90,9 @@ def get_num_threads() -> int:
     ...     fastconv.get_num_threads()
     3
     """
-    return current.get().num_threads or _chosen or _default()
+    most = current.get().num_threads or _chosen or _default()
+    limit = _cpu.thread_limit() if _has_openmp else 1
+    return min(most, limit) if limit else most
 
 
 def set_num_threads(num_threads: int | None) -> None:
@@ -128,7 +128,7 @@ def most_threads(multiply_adds: int) -> int:
 
 def threads_up_to(most: int) -> int:
     """The number of threads for work that is worth so many."""
-    return 1 if most == 1 or _forked else min(get_num_threads(), most)
+    return 1 if most == 1 else min(get_num_threads(), most)
 
 
 def threads_for(multiply_adds: int) -> int:

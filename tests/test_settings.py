@@ -1,7 +1,6 @@
 """Options, threads, the environment, fork, and what the package says of itself."""
 
 import json
-import multiprocessing
 import os
 import subprocess
 import sys
@@ -14,7 +13,7 @@ from numpy._core.multiarray import get_handler_name
 from problems import SUPPORTED, inputs, run_python
 
 import fastconv
-from fastconv import _cpu, _plan, _threads, nn, options
+from fastconv import _cpu, _plan, nn, options
 from fastconv._problem import ConvProblem
 
 CASE = inputs(ConvProblem.parse("n2h40w40c32_k3x3f32_s1x1_d1x1_p1,1,1,1_g1"))
@@ -75,82 +74,6 @@ def test_an_implementation_that_cannot_serve_says_why():
         nn.conv2d(*CASE)
 
 
-def test_set_num_threads_is_process_wide():
-    try:
-        fastconv.set_num_threads(6)
-        assert fastconv.get_num_threads() == 6
-        seen = []
-        thread = threading.Thread(target=lambda: seen.append(fastconv.get_num_threads()))
-        thread.start()
-        thread.join()
-        assert seen == [6]
-    finally:
-        fastconv.set_num_threads(None)
-    for wrong, error in ((0, ValueError), ("2", TypeError), (1.0, TypeError)):
-        with pytest.raises(error, match="num_threads"):
-            fastconv.set_num_threads(wrong)
-
-
-def test_small_work_runs_on_one_thread_and_large_on_those_asked_for():
-    with options(num_threads=64):
-        assert _threads.threads_for(1000) == 1
-        assert _threads.threads_for(10**9) == 64
-        assert 1 < _threads.threads_for(3 * _threads.WORTH_A_THREAD) <= 3
-
-
-@pytest.mark.parametrize(
-    "environment, expected",
-    [
-        ({"FASTCONV_NUM_THREADS": "5", "OMP_NUM_THREADS": "3"}, 5),
-        ({"OMP_NUM_THREADS": "3"}, 3),
-        ({"OMP_NUM_THREADS": "7,2"}, 7),
-    ],
-)
-def test_the_environment_sets_the_number_of_threads(environment, expected):
-    done = run_python("import fastconv; print(fastconv.get_num_threads())", **environment)
-    assert done.stdout.strip() == str(expected), done.stderr
-
-
-def test_affinity_limits_the_number_of_threads():
-    if not hasattr(os, "sched_setaffinity"):
-        pytest.skip("this system has no CPU affinity")
-    code = "import os; os.sched_setaffinity(0, sorted(os.sched_getaffinity(0))[:1])\n"
-    done = run_python(
-        code + "import fastconv; print(fastconv.get_num_threads())", FASTCONV_NUM_THREADS="", OMP_NUM_THREADS=""
-    )
-    assert done.stdout.strip() == "1", done.stderr
-
-
-def test_a_malformed_number_of_threads_is_a_warning():
-    done = run_python("import fastconv; print(fastconv.get_num_threads())", FASTCONV_NUM_THREADS="many")
-    assert int(done.stdout) >= 1
-    assert "FASTCONV_NUM_THREADS='many'" in done.stderr
-
-
-@pytest.mark.parametrize(
-    "line, files, quota",
-    [
-        ("0::/a/b", {"a/cpu.max": "150000 100000", "a/b/cpu.max": "max 100000"}, 1.5),
-        ("0::/a", {"a/cpu.max": "max 100000"}, float("inf")),
-        (
-            "3:cpu,cpuacct:/x",
-            {"cpu,cpuacct/x/cpu.cfs_quota_us": "200000", "cpu,cpuacct/x/cpu.cfs_period_us": "100000"},
-            2,
-        ),
-        ("3:cpu:/x", {"cpu/x/cpu.cfs_quota_us": "-1", "cpu/x/cpu.cfs_period_us": "100000"}, float("inf")),
-        ("5:memory:/x", {}, float("inf")),
-    ],
-)
-def test_control_groups_limit_the_number_of_threads(tmp_path, line, files, quota):
-    for name, text in files.items():
-        file = tmp_path / "root" / name
-        file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(text + "\n")
-    (tmp_path / "membership").write_text(line + "\n")
-    assert _threads.cgroup_quota(str(tmp_path / "root"), str(tmp_path / "membership")) == quota
-    assert _threads.cgroup_quota(str(tmp_path), str(tmp_path / "none")) == float("inf")
-
-
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_an_instruction_set_can_be_forced(name):
     done = run_python("from fastconv import _cpu; print(_cpu.instruction_set())", FASTCONV_ISA=name)
@@ -189,37 +112,6 @@ def test_an_implementation_can_be_forced_by_the_environment():
         FASTCONV_VERBOSE="1",
     )
     assert " reference " in done.stderr
-
-
-def _in_child(expected):
-    return nn.conv2d(*CASE).tobytes() == expected
-
-
-@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
-@pytest.mark.filterwarnings("ignore::DeprecationWarning")
-def test_a_forked_child_computes_and_does_not_hang():
-    with options(num_threads=4):
-        expected = nn.conv2d(*CASE).tobytes()
-        with multiprocessing.get_context("fork").Pool(2) as pool:
-            assert pool.map_async(_in_child, [expected] * 4).get(timeout=60) == [True] * 4
-        assert nn.conv2d(*CASE).tobytes() == expected
-
-
-def test_threads_may_call_at_the_same_time():
-    expected = nn.conv2d(*CASE).tobytes()
-    wrong = []
-
-    def work():
-        for _ in range(20):
-            if nn.conv2d(*CASE).tobytes() != expected:
-                wrong.append(1)
-
-    threads = [threading.Thread(target=work) for _ in range(6)]
-    for thread in threads:
-        thread.start()
-    for thread in threads:
-        thread.join()
-    assert not wrong
 
 
 def test_plans_are_cached_by_what_a_call_means():
