@@ -7,7 +7,6 @@ fastconv takes them. A call keeps its result, so that the next one finds neither
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -17,6 +16,7 @@ import cupy
 import ml_dtypes  # noqa: F401, which makes NumPy know bfloat16
 import numpy as np
 import peers
+from machine import driver_version
 from peers import Jax, explicit_pads
 
 import fastconv
@@ -219,14 +219,6 @@ class JaxOnDevice(Jax):
 PEERS = {"fastconv": Fastconv, "torch": Torch, "jax": JaxOnDevice}
 
 
-def driver_version() -> str:
-    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
-    try:
-        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
-    except (OSError, subprocess.CalledProcessError):
-        return "unknown"
-
-
 def limits(clock: Clock) -> dict[str, object]:
     """The device, and what it reaches: bytes copied a second, and multiply-adds a second of matrix products."""
     number = cupy.cuda.Device().id
@@ -239,6 +231,7 @@ def limits(clock: Clock) -> dict[str, object]:
     }
 
     def best(function: Callable[..., object], *arrays: Any) -> float:
+        function(*arrays)  # which may load a library
         return min(clock.seconds([lambda: function(*arrays)], 10) for _ in range(5))
 
     size = 16 * int(cupy.cuda.Device().attributes["L2CacheSize"])

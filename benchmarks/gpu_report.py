@@ -20,19 +20,23 @@ from pathlib import Path
 HERE = Path(__file__).parent
 
 from gpu_page import Stage, page  # noqa: E402
-from stages import ended, run_stage  # noqa: E402
+from gpu_stages import SANITIZERS, sanitizer, sanitizers_verdict  # noqa: E402
+from stages import NotHereError, append, describe, ended, run_stage  # noqa: E402
 
 # Each stage with its share of the time that is left when it begins, and its items' share of that: what a stage leaves
-# goes to those after it. The first decides whether there are others; kernels that give wrong values need no times.
+# goes to those after it. Wrong values come to light first: kernels that give them need no times.
 STAGES = {
-    "machine": (0.0, 1.0),  # whatever an item gets
-    "overhead": (0.08, 1.0),
-    "tests": (0.35, 0.25),
-    "layers": (0.6, 0.2),
-    "sanitizer": (0.75, 0.4),
-    "cifar": (1.0, 1.0),
+    "machine": (0.0, 1.0),  # as long as an item gets at least
+    "tests": (0.35, 0.4),
+    "layers": (0.5, 0.3),
+    "overhead": (0.15, 1.0),
+    "cifar": (0.2, 1.0),
+    "memcheck": (0.3, 1.0),
+    "racecheck": (0.4, 1.0),
+    "initcheck": (0.5, 1.0),
+    "synccheck": (1.0, 1.0),
 }
-_LEAST_ITEM = 30.0  # seconds that an item gets in any case: the first of a process imports the libraries
+_LEAST_ITEM = 60.0  # seconds that an item gets in any case: before the first, a process imports the libraries
 
 
 def main() -> int:
@@ -63,7 +67,10 @@ def main() -> int:
         if outcomes["machine"] is None:
             return  # there may be no GPU, and then no page
         stages = {name: Stage(name, record(name), outcome) for name, outcome in outcomes.items()}
-        (arguments.out / "report.md").write_text(page(command, date, stages))
+        try:
+            (arguments.out / "report.md").write_text(page(command, date, stages))
+        except Exception as error:  # the records are there, and the next stage can still add to them
+            print(f"the page could not be written: {describe(error)}", file=sys.stderr)
 
     def record(name: str) -> Path:
         return arguments.out / f"{name}.jsonl"
@@ -79,7 +86,16 @@ def main() -> int:
         child = [sys.executable, str(HERE / "gpu_stages.py"), name, "--record", str(record(name))]
         child += ["--tests", arguments.tests] if arguments.tests else []
         child += ["--shapes", arguments.shapes] if arguments.shapes else []
-        outcomes[name] = run_stage(child, record(name), seconds, max(item_share * seconds, _LEAST_ITEM), write)
+        item_seconds = max(item_share * seconds, _LEAST_ITEM)
+        try:
+            before = sanitizer(name) if name in SANITIZERS else []
+            outcomes[name] = run_stage([*before, *child], record(name), seconds, item_seconds, write)
+        except NotHereError as error:
+            outcomes[name] = str(error)
+        else:
+            if name in SANITIZERS:
+                status, reason = sanitizers_verdict(record(name))
+                append(record(name), item=f"what {name} says", status=status, seconds=None, reason=reason)
         if name == "machine":
             there = ended(record(name))
             if not there or there[0]["status"] != "ok":
@@ -89,7 +105,7 @@ def main() -> int:
         write()
         print(f"{name}: {Stage(name, record(name), outcomes[name]).counts()}", flush=True)
     print(f"report: {arguments.out / 'report.md'}")
-    return int(any(item["status"] in ("failed", "crashed") for name in chosen for item in ended(record(name))))
+    return int(any(Stage(name, record(name), outcomes[name]).is_wrong for name in chosen))
 
 
 if __name__ == "__main__":

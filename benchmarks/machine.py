@@ -32,6 +32,15 @@ def cpu_family() -> str:
     return f"family {fields.get('cpu family', '?')} model {fields.get('model', '?')}"
 
 
+def driver_version() -> str:
+    """The NVIDIA driver's."""
+    command = ["nvidia-smi", "--query-gpu=driver_version", "--format=csv,noheader"]
+    try:
+        return subprocess.run(command, check=True, capture_output=True, text=True).stdout.split()[0]
+    except (OSError, subprocess.CalledProcessError):
+        return "unknown"
+
+
 def measure(threads: int, isa: str = "") -> dict[str, object]:
     """CPU, GFLOP/s and GB/s with this many threads, compiled for the machine, or for the instruction set given."""
     found: dict[str, object] = {

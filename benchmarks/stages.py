@@ -19,8 +19,8 @@ from typing import Any
 
 BROKEN = 3  # exit status of a process whose device takes no more work
 _POLL = 0.05  # seconds between looks at a process
-_TIME_IS_UP = "time is up"
-_LOG_TAIL = 600  # characters of a process's output that are told when it dies
+TIME_WAS_UP = "time was up"  # the first words of what kept a stage from its end, if that alone did
+_TOLD = 400  # characters of the beginning, and of the end, of a dead process's output that are told
 
 
 def read(record: Path) -> list[dict[str, Any]]:
@@ -44,12 +44,17 @@ def ended(record: Path) -> list[dict[str, Any]]:
     return [line for line in read(record) if "status" in line]
 
 
-def in_flight(record: Path) -> str | None:
-    """The item that was begun and has not ended."""
-    begun = None
+def in_flight(record: Path) -> tuple[str | None, dict[str, Any]]:
+    """The item that was begun and has not ended, and what it has told so far."""
+    begun, told = None, {}
     for line in read(record):
-        begun = line.get("begun")
-    return begun
+        if "begun" in line:
+            begun, told = line["begun"], {}
+        elif "status" in line:
+            begun = None
+        elif "kernel" in line:
+            told.setdefault("kernels", []).append(line["kernel"])
+    return begun, told
 
 
 class NotHereError(Exception):
@@ -62,12 +67,15 @@ class Runner:
     def __init__(self, record: Path, is_broken: Callable[[], bool] = lambda: False) -> None:
         self.record = record
         self.is_broken = is_broken  # after a failure: whether this process is of no more use
-        self.known = {line["begun"] for line in read(record) if "begun" in line}
+        lines = read(record)
+        self.known = {line["begun"] for line in lines if "begun" in line}
+        self.is_announced = any("planned" in line for line in lines)
 
     def announce(self, items: list[str]) -> None:
         """Records the names of all items, so that those that are not reached can be told."""
-        if not self.known:
+        if not self.is_announced:
             append(self.record, planned=items)
+            self.is_announced = True
 
     def begin(self, name: str) -> None:
         """Records that an item begins."""
@@ -92,7 +100,7 @@ class Runner:
             except NotHereError as error:
                 status, figures = "skipped", {"reason": str(error)}
             except Exception as error:  # any item, any reason: recorded, and the next one is run
-                status, figures = "failed", {"reason": describe(error)}
+                status, figures = "failed", {"reason": describe(error), **in_flight(self.record)[1]}
             self.end(name, status, **figures)
 
 
@@ -125,26 +133,31 @@ def run_stage(
     end = time.monotonic() + seconds
     log = record.with_suffix(".log")
     while True:
-        lines, from_here = len(read(record)), log.stat().st_size if log.exists() else 0
+        begun, from_here = count_begun(record), log.stat().st_size if log.exists() else 0
         with open(log, "ab") as output:
             process = subprocess.Popen(command, stdout=output, stderr=subprocess.STDOUT, start_new_session=True)
         try:
             why = _wait(process, record, end, item_seconds, watch)
         finally:
             _kill(process)
-        tail = log.read_bytes()[from_here:].decode(errors="replace")
-        tail = " ".join(tail[-_LOG_TAIL:].split())
-        item = in_flight(record)
-        if why == _TIME_IS_UP:
-            return f"time was up after {seconds:.0f} s" + (f", in {item}" if item else "")
+        words = " ".join(log.read_bytes()[from_here:].decode(errors="replace").split())
+        if len(words) > 2 * _TOLD:
+            words = f"{words[:_TOLD]} ... {words[-_TOLD:]}"
+        item, told = in_flight(record)
+        if why == TIME_WAS_UP:
+            return f"{why} after {seconds:.0f} s" + (f", in {item}" if item else "")
         why = why or f"its process ended with {_status(process.returncode)}"
         if item is not None:
-            append(record, item=item, status="crashed", seconds=None, reason=f"{why}: {tail}")
+            append(record, item=item, status="crashed", seconds=None, reason=f"{why}: {words}", **told)
             watch()
         elif process.returncode == 0:
             return ""
-        if len(read(record)) == lines:
-            return f"{why} before it began an item: {tail}"
+        if count_begun(record) == begun:
+            return f"{why} before it began an item: {words}"
+
+
+def count_begun(record: Path) -> int:
+    return sum("begun" in line for line in read(record))
 
 
 def _wait(
@@ -159,7 +172,7 @@ def _wait(
             size, since = grown, now
             watch()
         if now > end:
-            return _TIME_IS_UP
+            return TIME_WAS_UP
         if now - since > item_seconds:
             return f"it did not end within {item_seconds:.0f} s"
         time.sleep(_POLL)

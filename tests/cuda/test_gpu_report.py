@@ -12,6 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from fastconv._problem import ConvProblem
+
 HERE = Path(__file__).parent
 BENCHMARKS = HERE.parent.parent / "benchmarks"
 DEPTHWISE = "every_direction and float32 and g16"  # a test of three directions of kernels that compile in a second
@@ -22,7 +24,7 @@ def imported(monkeypatch):
     """What imports a module of the benchmarks."""
     monkeypatch.syspath_prepend(str(BENCHMARKS))
     yield importlib.import_module
-    for name in ("stages", "gpu_page", "gpu_stages", "device_tests"):
+    for name in ("stages", "gpu_page", "gpu_stages", "gpu_check", "device_tests", "machine", "run", "worker"):
         sys.modules.pop(name, None)
 
 
@@ -81,7 +83,7 @@ def test_a_report_tells_what_holds_and_how_fast_layers_are(report, tmp_path):
     assert len(re.findall(r"^\| forward \| float32 \| n1h6w5", section(page, "Layers"), re.MULTILINE)) == 2
     layer = records["layers"]["forward float32 n1h6w5c8_k1x1f8_s1x1_d1x1_p0,0,0,0_g1"]
     assert layer["flops"] == 2 * 6 * 5 * 8 * 8 and layer["bytes"] == 4 * (2 * 6 * 5 * 8 + 64)
-    assert layer["times"]["fastconv"] > 0 and "ARITHMETIC=TF32_TWICE" in layer["kernels"][0]
+    assert layer["times"]["fastconv"] > 0 and 0 < layer["difference"] < 1e-6
     assert "PyTorch is not here" in (tmp_path / "out" / "layers.log").read_text()
 
 
@@ -103,9 +105,14 @@ def test_a_kernel_that_gives_wrong_values_is_named(report, tmp_path):
     assert "largest difference" in wrong
     assert re.search(r"forward of \(2, 7, 8, 16\) float32 by \(3, 3, 1, 16\), \(\(2, 2\), .*\(1, 1\)\)", wrong)
     assert "`fc_direct DIRECTION=forward ELEMENT=float32 PARTS=1 WIDE=4`" in wrong
-    assert "STANDIN_CAPABILITY=80 STANDIN_MULTIPROCESSORS=108 pytest" in wrong
+    assert "tests/cuda/reproduce.py LAYER --capability 80 --multiprocessors 108" in wrong
     (layer,) = [item for name, item in records["layers"].items() if "n1h6w5" in name]
     assert layer["status"] == "failed" and "wrong values: largest difference" in layer["reason"]
+    assert layer["kernels"] == ["fc_direct DIRECTION=forward ELEMENT=float32 PARTS=1 WIDE=4"]
+    asked = (
+        "reproduce.py n1h6w5c16_k3x3f16_s1x1_d1x1_p1,1,1,1_g16 --direction forward --dtype float32 --precision default"
+    )
+    assert asked in layer["reason"]
 
 
 def test_a_crash_ends_one_item_alone(report):
@@ -157,8 +164,9 @@ def test_stages_without_time_are_told(report):
     result, page, _ = report("--minutes", "0.001")
     assert result.returncode == 0, result.stderr
     missed = section(page, "What was not reached")
-    for stage in ("overhead", "tests", "layers", "sanitizer", "cifar"):
+    for stage in ("overhead", "tests", "layers", "cifar"):
         assert f"- {stage}: time was up after 0 s" in missed
+    assert "- memcheck: compute-sanitizer is not installed" in missed
 
 
 @pytest.mark.parametrize(
@@ -179,41 +187,71 @@ def test_without_a_gpu_one_line_says_so(report, cupy, words):
     assert (result.returncode, result.stdout, result.stderr, page) == (2, "", words, "")
 
 
+SANITIZER = """
+    #!/bin/sh
+    tool=$2
+    shift 2
+    [ "$1" = --report-api-errors ] && shift 2
+    [ $tool = initcheck ] || "$@"
+    case $tool in
+        memcheck) echo "========= COMPUTE-SANITIZER"
+                  echo "========= Invalid __global__ write of size 4 bytes"
+                  echo "=========     at fc_pointwise+0x10"
+                  echo "========= ERROR SUMMARY: 1 error";;
+        racecheck) echo "========= COMPUTE-SANITIZER"
+                   echo "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)";;
+        initcheck) echo "========= Error: the device is not supported"; exit 1;;
+        *) echo "========= COMPUTE-SANITIZER"; exit 0;;
+    esac
+"""
+
+
 def test_sanitizers_tell_what_they_found(report):
-    sanitizer = """
-        #!/bin/sh
-        tool=$2
-        shift 2
-        "$@"
-        case $tool in
-            memcheck) echo "========= Invalid __global__ write of size 4 bytes"
-                      echo "=========     at fc_pointwise+0x10"
-                      echo "========= ERROR SUMMARY: 1 error";;
-            racecheck) echo "========= RACECHECK SUMMARY: 0 hazards displayed (0 errors, 0 warnings)";;
-            initcheck) echo "========= Error: the device is not supported";;
-            *) echo "========= ERROR SUMMARY: 0 errors";;
-        esac
-    """
-    arguments = "--stages", "sanitizer", "--tests", "rectifiers", "--minutes", "4"
-    result, page, records = report(*arguments, tools={"compute-sanitizer": sanitizer})
+    arguments = "--stages", "memcheck,racecheck,initcheck,synccheck", "--tests", "pools_keep", "--minutes", "4"
+    result, page, records = report(*arguments, tools={"compute-sanitizer": SANITIZER})
     assert result.returncode == 1
-    found = records["sanitizer"]
-    assert {tool: item["status"] for tool, item in found.items()} == {
-        "memcheck": "failed",
-        "racecheck": "ok",
-        "initcheck": "failed",
-        "synccheck": "ok",
+    verdicts = {
+        tool: records[tool][f"what {tool} says"] for tool in ("memcheck", "racecheck", "initcheck", "synccheck")
     }
-    assert "ERROR SUMMARY: 1 error; first: Invalid __global__ write of size 4 bytes" in found["memcheck"]["reason"]
-    assert "gave no summary" in found["initcheck"]["reason"]
-    assert [item["status"] for item in records["sanitizer-memcheck"].values()] == ["ok"], "the first of its kind"
-    assert "memcheck" in section(page, "What is wrong")
+    assert [item["status"] for item in verdicts.values()] == ["failed", "ok", "failed", "skipped"]
+    assert "ERROR SUMMARY: 1 error first: Invalid __global__ write of size 4 bytes" in verdicts["memcheck"]["reason"]
+    assert "the device is not supported" in verdicts["initcheck"]["reason"]
+    assert "did not come to its summary" in section(page, "What was not reached")
+    (test,) = [item for name, item in records["racecheck"].items() if "pools_keep" in name]
+    assert test["status"] == "ok" and any(kernel.startswith("fc_pool ") for kernel in test["kernels"])
+    assert "- racecheck: 2 ok" in section(page, "What holds") and "memcheck" in section(page, "What is wrong")
 
 
-def test_no_sanitizer_is_no_fault(report):
-    result, page, _ = report("--stages", "sanitizer", "--minutes", "2")
-    assert result.returncode == 0
-    assert "- sanitizer: memcheck: compute-sanitizer is not installed" in section(page, "What was not reached")
+def test_a_sanitizer_that_ran_nothing_is_wrong(report):
+    arguments = "--stages", "racecheck", "--tests", "no_such_test", "--minutes", "4"
+    result, page, _ = report(*arguments, tools={"compute-sanitizer": SANITIZER})
+    assert result.returncode == 1
+    assert "no test ended well under it" in section(page, "What is wrong")
+
+
+def test_sanitizers_run_each_kind_of_kernel(imported):
+    stages = imported("gpu_stages")
+    collected = subprocess.run(
+        [sys.executable, "-P", "-m", "pytest", "--collect-only", "-q", *stages.sanitized_tests()],
+        capture_output=True, text=True,
+    )  # fmt: skip
+    assert collected.stdout.count("test_device.py::") == len(stages.SANITIZED), collected.stdout + collected.stderr
+    entries = set()
+    for test in stages.SANITIZED:
+        file, name = test.split("::")
+        assert (HERE / file).exists()
+        entries |= {entry for entry, sign in KINDS_OF_KERNEL.items() if sign in name}
+    assert entries == set(KINDS_OF_KERNEL)
+
+
+KINDS_OF_KERNEL = {
+    "mma of TF32": "float32-n2h9w11c8_k3x3f16_s1x1_d1x1_p1,1,1,1_g1",
+    "mma of halves": "float16-n2h9w11c8_k3x3f16_s1x1_d1x1_p1,1,1,1_g1",
+    "fc_direct": "_g16",
+    "fc_pool": "pools",
+    "fc_pointwise": "biases",
+    "wgmma": "warpgroups",
+}
 
 
 CHILD = """
@@ -279,7 +317,8 @@ def layer(arithmetic, problem, mine, theirs=None, direction="forward", implement
     times = {"fastconv": mine} if theirs is None else {"fastconv": mine, "torch": theirs}
     item = " ".join(filter(None, (direction, arithmetic, implementation, problem)))
     figures = {"direction": direction, "arithmetic": arithmetic, "implementation": implementation, "problem": problem}
-    return {"item": item, "status": "ok", "seconds": 1, **figures, "times": times, "flops": 1e9, "bytes": bytes}
+    figures |= {"times": times, "failures": {}, "flops": 1e9, "bytes": bytes}
+    return {"item": item, "status": "ok", "seconds": 1, **figures}
 
 
 def test_goals_are_judged_by_what_was_measured(imported, tmp_path):
@@ -320,6 +359,40 @@ def test_goals_are_judged_by_what_was_measured(imported, tmp_path):
         f"- forward tf32 {dense}",
     ]
     assert section(page, "What was not reached") == "Everything was."
+    assert f"| forward | float16 | {dense} | 1000.0 | 1000.0 | 1.00 |" in section(
+        page, "Warpgroups beside single warps"
+    )
+
+
+@pytest.mark.parametrize(
+    "token",
+    [
+        "n2h7w6c4_k3x2f6_s1x1_d1x1_p1,1,1,0_g1",
+        "n1h9w8c6_k3x3f4_s2x3_d2x1_p2,1,0,2_g2",
+        "n1h5w6c3_k2x2f6_s1x1_d1x1_p0,0,0,0_g3",
+    ],
+)
+@pytest.mark.parametrize("direction", ["forward", "backprop_input", "backprop_filter"])
+def test_samples_of_results_are_exact(imported, token, direction):
+    check, peers = imported("gpu_check"), imported("peers")
+    problem = ConvProblem.parse(token)
+    pair = imported("worker").operands(problem, direction, "float64")
+    want = getattr(peers.Fastconv(1), direction)(problem, *pair)()
+    for place in np.ndindex(want.shape):
+        assert check.exact_sum(problem, direction, *pair, place) == pytest.approx(want[place], rel=1e-12, abs=1e-12)
+
+
+def test_a_layer_is_reproduced_on_the_host():
+    command = [
+        sys.executable,
+        str(HERE / "reproduce.py"),
+        "n1h6w5c16_k3x3f16_s1x1_d1x1_p1,1,1,1_g16",
+        "--dtype",
+        "float32",
+    ]
+    done = subprocess.run([*command, "--capability", "90", "--multiprocessors", "132"], capture_output=True, text=True)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith("fc_direct ") and done.stdout.endswith("right\n")
 
 
 def test_planned_layers_are_those_of_networks(imported):
