@@ -9,14 +9,14 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._backend import are_on_device, converted, is_on_device, moved
+from fastconv._backend import are_on_device, converted, is_array, is_on_device, moved
 from fastconv._problem import Padding, Pair
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int32")
 _LARGEST = 2**31 - 1
 
 
-def _integer(name: str, value: Any) -> int:
+def integer(name: str, value: Any) -> int:
     """An integer within int32; floats are truncated and bools taken as integers, as in TensorFlow."""
     if isinstance(value, np.ndarray) and value.ndim == 0:
         value = value.item()
@@ -32,6 +32,29 @@ def _integer(name: str, value: Any) -> int:
     if not -_LARGEST - 1 <= number <= _LARGEST:
         raise ValueError(f"{name}: {number} is out of range for an int32")
     return number
+
+
+def number(name: str, value: Any) -> float:
+    """A floating-point number; NaN and infinities are numbers too."""
+    if not isinstance(value, (str, bytes)):
+        try:
+            return float(value)
+        except OverflowError:
+            raise ValueError(f"{name}: an integer of {len(str(abs(value)))} digits is out of range") from None
+        except (TypeError, ValueError):
+            pass
+    raise TypeError(f"{name}: expected a number, got {told(value)}")
+
+
+def told(value: Any) -> str:
+    """What was given, in a few words: no array, and no long list, is printed whole."""
+    if is_array(value):
+        return f"{_kind(value)} of shape {value.shape}"
+    words = repr(value)
+    return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}... ({type(value).__name__})"
+
+
+_LONGEST = 80  # characters of a value that a message prints
 
 
 def channels_first(data_format: Any) -> bool:
@@ -54,11 +77,11 @@ def spatial(name: str, value: Any, lengths: tuple[int, ...] = (1, 2, 4)) -> tupl
     if isinstance(value, (str, bytes, dict, set)):
         raise TypeError(f"{name}: expected an integer or a list of them, got {value!r}")
     if not isinstance(value, Sized) or (isinstance(value, np.ndarray) and value.ndim == 0):
-        return (_integer(name, value),)
+        return (integer(name, value),)
     if len(value) not in lengths:
         allowed = ", ".join(map(str, lengths[:-1])) + f" or {lengths[-1]}"
         raise ValueError(f"{name}: should be of length {allowed}, but {value!r} has length {len(value)}")
-    return tuple(_integer(name, item) for item in value)  # type: ignore[attr-defined]
+    return tuple(integer(name, item) for item in value)  # type: ignore[attr-defined]
 
 
 def height_width(name: str, values: tuple[int, ...], first: bool) -> Pair:
@@ -92,7 +115,7 @@ def explicit_padding(padding: Any) -> tuple[Pair, ...] | str:
         raise TypeError(f"padding: expected 'SAME', 'VALID' or a list of four pairs, got {padding!r}")
     if len(padding) != 4 or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in padding):
         raise ValueError(f"padding: {padding!r} is not a list of four pairs, [[0, 0], [1, 1], [1, 1], [0, 0]] say")
-    pairs = tuple((_integer("padding", before), _integer("padding", after)) for before, after in padding)
+    pairs = tuple((integer("padding", before), integer("padding", after)) for before, after in padding)
     if any(cells < 0 for pair in pairs for cells in pair):
         raise ValueError(f"padding: {padding!r}: entries must be nonnegative")
     return pairs
@@ -130,13 +153,48 @@ def _is_python(value: Any) -> bool:
 
 
 def as_array(name: str, value: Any) -> np.ndarray:
-    """What was given as an array; CuPy's are left as they are."""
+    """What was given as a plain array of numbers in native byte order; CuPy's are left as they are.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If it cannot be made one, or only with a loss that the caller may not expect.
+    """
     if is_on_device(value):
         return value  # type: ignore[no-any-return]
+    array = value if type(value) is np.ndarray else _made_array(name, value)
+    if array.dtype.kind in "OUSVmM" and not array.dtype.name.startswith(("bfloat", "float")):
+        words = f"expected an array of numbers, got dtype {array.dtype.name} from {told(value)}"
+        raise TypeError(f"{name}: {words}; convert it with astype")
+    return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
+
+
+def _made_array(name: str, value: Any) -> np.ndarray:
+    kind = type(value)
+    if value is None:
+        raise TypeError(f"{name}: expected an array, got None")
+    if isinstance(value, (str, bytes)):
+        raise TypeError(
+            f"{name}: expected an array, got {told(value)}; read the file first, for example with"
+            " numpy.asarray(PIL.Image.open(path))"
+        )
+    if isinstance(value, np.ndarray) and hasattr(value, "mask"):
+        raise TypeError(f"{name}: a masked array would lose its mask; fill it first, for example with filled(0)")
+    if hasattr(kind, "__dask_graph__"):
+        raise TypeError(
+            f"{name}: a {kind.__module__}.{kind.__name__} would be computed whole; call compute() first, or apply this"
+            " function to its blocks with map_blocks or map_overlap"
+        )
+    if hasattr(kind, "__dlpack__") and not (hasattr(kind, "__array__") or hasattr(kind, "__array_interface__")):
+        raise TypeError(f"{name}: {kind.__name__} has __dlpack__ alone; pass numpy.from_dlpack of it")
     try:
         return np.asarray(value)
     except ValueError as error:
         raise ValueError(f"{name}: cannot be made an array: {error}") from None
+    except (TypeError, RuntimeError) as error:
+        if not kind.__module__.startswith("torch"):
+            raise  # the caller's own object says why
+        raise TypeError(f"{name}: this {kind.__name__} cannot be made an array: {error}") from None
 
 
 def array_of(name: str, value: Any) -> np.ndarray:
@@ -157,16 +215,14 @@ def _narrowed(name: str, array: np.ndarray) -> np.ndarray:
     return array.astype(np.int32)
 
 
-def _is_real(dtype: np.dtype) -> bool:
+def is_real(dtype: np.dtype) -> bool:
     return dtype.kind in "fiub" or dtype.name.startswith(("bfloat", "float"))
 
 
 def _behaved(array: np.ndarray) -> np.ndarray:
-    """Native byte order, aligned, and strides in whole elements: a copy if need be. CuPy's are so."""
+    """Aligned, and strides in whole elements: a copy if need be. CuPy's are so."""
     if is_on_device(array):
         return array
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
     if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
         array = array.copy()
     return array
@@ -187,6 +243,12 @@ def tensors(first: Any, second: Any, names: tuple[str, str] = ("input", "filters
             f"{names[0]}: dtype {a.dtype} is not one of {', '.join(DTYPES)}; convert it with astype ({shapes})"
         )
     return _behaved(a), _behaved(cast(names[1], second, names[0], a))
+
+
+def dense(array: np.ndarray, dtype: Any = None) -> np.ndarray:
+    """A NumPy array in C order, aligned, of this dtype if one is given; of any number of dimensions, none included."""
+    found = np.asarray(array, dtype, order="C")
+    return found if found.flags.aligned else found.copy()
 
 
 _ready: set[np.dtype] = set()  # those among DTYPES that were seen: names take as long to look up as all else
@@ -241,7 +303,7 @@ def cast(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
     array, target = array_beside(name, value, other, like), like.dtype.newbyteorder("=")
     if array.dtype == target:
         return array
-    if not _is_real(array.dtype) or (target == np.int32 and array.dtype.kind not in "iub"):
+    if not is_real(array.dtype) or (target == np.int32 and array.dtype.kind not in "iub"):
         raise TypeError(
             f"{name}: dtype {array.dtype} does not go with {other} of dtype {like.dtype}; convert it with astype"
             f" ({other} shape {like.shape}, {name} shape {array.shape})"
@@ -259,16 +321,21 @@ def check_output(
     if not (is_on_device(out) if on_device else isinstance(out, np.ndarray)):
         wanted = "CuPy" if on_device else "NumPy"
         raise TypeError(f"out: expected a {wanted} array, got {_kind(out)}")
+    if not on_device:
+        out = np.asarray(out)  # no attribute of a subclass is trusted
     if out.shape != shape:
         raise ValueError(f"out: has shape {out.shape}, but the result has shape {shape}")
     if out.dtype != dtype or not out.dtype.isnative:
-        raise TypeError(f"out: has dtype {out.dtype.str}, but the result has dtype {dtype.str}")
+        order = "" if out.dtype.isnative else " in the other byte order"
+        raise TypeError(f"out: has dtype {out.dtype.name}{order}, but the result has dtype {dtype.name}")
     flags = out.flags
     if not (flags.c_contiguous and (on_device or flags.aligned)):
         raise ValueError("out: must be C-contiguous and aligned")
     if not (on_device or flags.writeable):
         raise ValueError("out: is read-only")
-    arrays: list[Any] = [as_array("out", getattr(array, "array", array)) for array in inputs]
+    # The caller's own arrays, not the copies that are read of some.
+    own: list[Any] = [getattr(array, "array", array) for array in inputs]
+    arrays: list[Any] = [array if is_on_device(array) else np.asarray(array) for array in own]
     for array in arrays if on_device else ():
         if is_on_device(array) and array.device.id != out.device.id:
             raise ValueError(f"out: is on device {out.device.id}, but an input is on device {array.device.id}")

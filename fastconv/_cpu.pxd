@@ -40,12 +40,14 @@ cdef extern from "kernels.h" nogil:
         int fused
 
     ctypedef enum fc_activation:
-        FC_LINEAR, FC_RELU, FC_RELU6, FC_LEAKY_RELU, FC_SILU, FC_HARD_SWISH, FC_SIGMOID, FC_TANH
+        FC_LINEAR, FC_RELU, FC_RELU6, FC_LEAKY_RELU, FC_SILU, FC_HARD_SWISH, FC_SIGMOID, FC_TANH,
+        FC_GELU, FC_GELU_TANH
 
     ctypedef struct fc_epilogue:
         const void *bias
         int bias_of_rows
         fc_activation activation
+        double slope
 
     int fc_kernels_count()
     const fc_kernels *fc_kernels_built(int index)
@@ -119,6 +121,7 @@ cdef extern from "pool.h" nogil:
         int64_t kh, kw, stride_h, stride_w, pad_top, pad_left
         fc_tensor x
         void *y
+        int64_t *places
         const void *dy
         void *dx
         fc_dtype dtype

@@ -24,7 +24,6 @@ def call_key(
     spelled: tuple[Any, Any, Any, Any],
     options: tuple[Any, ...],
 ) -> tuple[Any, ...]: ...
-def erf(values: np.ndarray) -> np.ndarray: ...
 def finish(
     source: np.ndarray,
     result: np.ndarray,
@@ -34,6 +33,7 @@ def finish(
     bias: np.ndarray | None,
     activation: str | None,
     threads: int,
+    slope: float = 0.2,
 ) -> None: ...
 def pool(
     average: bool,
@@ -44,6 +44,7 @@ def pool(
     shape: tuple[int, ...],
     windows: Windows,
     threads: int,
+    places: np.ndarray | None = None,
 ) -> None: ...
 def normalize(
     x: np.ndarray,

@@ -67,7 +67,8 @@ cdef extern from * nogil:
     void fc_give_scratch(void *scratch)
 
 from fastconv._tensors cimport (
-    check_shapes, filters_of, images, merge_images, problem_of, set_part, sum_of, tensor, winograd_of
+    changed, check_arrays, check_dense, check_strided, filters_of, images, merge_images, problem_of, set_part, sum_of,
+    tensor, winograd_of,
 )
 
 cdef const fc_kernels *chosen = NULL
@@ -136,6 +137,7 @@ cdef class Forward:
     cdef fc_sum sum
     cdef fc_winograd winograd
     cdef fc_dtype dtype
+    cdef int number  # NumPy's, of the dtype
     cdef bint channels_first
     cdef bint one_row
     cdef fc_lanes lanes
@@ -145,6 +147,7 @@ cdef class Forward:
         self.sum = sum_of(sum)
         self.winograd = winograd_of(rung)
         self.dtype = DTYPES[dtype]
+        self.number = numpy.dtype(dtype).num
         self.channels_first = channels_first
         self.one_row = one_row
         self.lanes = LANES[lanes]
@@ -159,7 +162,7 @@ cdef class Forward:
         call.problem = self.problem
         cdef fc_problem *p = &call.problem
         p.n = images(x)
-        check_shapes(self.channels_first, p, x, w, y)
+        check_arrays(self.channels_first, p, self.number, x, w, y, y)
         call.sum = self.sum
         call.winograd = self.winograd
         call.kernels = chosen
@@ -170,7 +173,7 @@ cdef class Forward:
         if self.one_row:
             merge_images(&call)
         if extras is not None:
-            call.epilogue = epilogue_of(extras.bias, extras.activation)
+            call.epilogue = epilogue_of(extras.bias, extras.activation, self.dtype, p.f)
             use_packed(&call, extras.packings, None, threads)
         share_out(&call, 1, threads)
 
@@ -185,6 +188,7 @@ cdef class Parts:
     cdef fc_problem problem
     cdef str name
     cdef fc_dtype dtype
+    cdef int number  # NumPy's, of the dtype
     cdef bint channels_first
     cdef bint complete
     cdef bint gradient
@@ -197,6 +201,7 @@ cdef class Parts:
         self.gradient = gradient
         self.name = dtype
         self.dtype = DTYPES[dtype]
+        self.number = numpy.dtype(dtype).num
         self.channels_first = channels_first
 
     def run(self, cnp.ndarray a, cnp.ndarray b, cnp.ndarray result, int threads, extras):
@@ -215,11 +220,11 @@ cdef class Parts:
         cdef int count = <int>len(self.parts)
         p.n = images(source)
         if self.gradient:
-            check_shapes(self.channels_first, &p, result, w, source)
+            check_arrays(self.channels_first, &p, self.number, result, w, source, result)
             x = tensor(source, self.dtype, self.channels_first, p.oh, p.ow, p.f)
             y = tensor(result, self.dtype, self.channels_first, p.h, p.w, p.c)
         else:
-            check_shapes(self.channels_first, &p, source, w, result)
+            check_arrays(self.channels_first, &p, self.number, source, w, result, result)
             x = tensor(source, self.dtype, self.channels_first, p.h, p.w, p.c)
             y = tensor(result, self.dtype, self.channels_first, p.oh, p.ow, p.f)
         filters = filters_of(w, p.f // p.groups)
@@ -245,7 +250,9 @@ cdef class Parts:
                 if one_row:
                     merge_images(&calls[index])
                 if extras is not None:
-                    calls[index].epilogue = epilogue_of(extras.bias, extras.activation)
+                    calls[index].epilogue = epilogue_of(
+                        extras.bias, extras.activation, self.dtype, p.c if self.gradient else p.f
+                    )
                     if extras.bias is not None:
                         channel = <int64_t>part.group * calls[index].problem.f
                         bias = <const char *>calls[index].epilogue.bias
@@ -277,6 +284,7 @@ cdef class BackpropFilter:
     cdef fc_winograd winograd
     cdef fc_lanes lanes
     cdef fc_dtype dtype
+    cdef int number  # NumPy's, of the dtype
     cdef bint channels_first
 
     def __init__(self, problem, sum, pixels, str lanes, rung, str dtype, bint channels_first):
@@ -286,6 +294,7 @@ cdef class BackpropFilter:
         self.winograd = winograd_of(rung)
         (self.pixels.rows, self.pixels.columns, self.pixels.slices) = pixels
         self.dtype = DTYPES[dtype]
+        self.number = numpy.dtype(dtype).num
         self.channels_first = channels_first
 
     def run(self, cnp.ndarray x, cnp.ndarray dy, cnp.ndarray dw, int threads, extras):
@@ -297,7 +306,7 @@ cdef class BackpropFilter:
         memset(&call, 0, sizeof(call))
         call.forward.problem = self.problem
         cdef fc_problem *p = &call.forward.problem
-        check_shapes(self.channels_first, p, x, dw, dy)
+        check_arrays(self.channels_first, p, self.number, x, dw, dy, dw)
         call.forward.sum = self.sum
         call.forward.lanes = self.lanes
         call.forward.winograd = self.winograd
@@ -349,6 +358,7 @@ ACTIVATIONS = {
     "sigmoid": FC_SIGMOID,
     "tanh": FC_TANH,
 }
+FUNCTIONS = {**ACTIVATIONS, "gelu": FC_GELU, "gelu_tanh": FC_GELU_TANH}  # of finish, by themselves
 WINOGRAD_TAPS = FC_WIDEST  # along an axis, at most
 WINOGRAD_RANGE = FC_RANGE  # terms or columns that share transformed tiles in gradients of filters
 IMAGE_LANES = FC_IMAGE_LANES  # that sums over pixels are dealt out to
@@ -437,11 +447,19 @@ cdef int pack(fc_forward *call, int64_t tasks, void *packed, int threads) except
     return 0
 
 
-cdef fc_epilogue epilogue_of(bias, activation):
+cdef fc_epilogue epilogue_of(bias, activation, fc_dtype dtype, int64_t biases):
+    """The epilogue of results of this dtype, with so many biases if there are any."""
     cdef fc_epilogue epilogue
+    if bias is not None:
+        check_dense(
+            bias,
+            cnp.NPY_FLOAT64 if dtype == FC_F64 else cnp.NPY_INT32 if dtype == FC_I32 else cnp.NPY_FLOAT32,
+            biases, False,
+        )
     epilogue.bias = NULL if bias is None else cnp.PyArray_DATA(<cnp.ndarray>bias)
     epilogue.bias_of_rows = False
-    epilogue.activation = FC_LINEAR if activation is None else ACTIVATIONS[activation]
+    epilogue.activation = FC_LINEAR if activation is None else FUNCTIONS[activation]
+    epilogue.slope = 0.2
     return epilogue
 
 
@@ -458,6 +476,7 @@ cdef int use_packed(fc_forward *call, dict packings, view, int threads) except -
     key = (
         view, p.kh, p.kw, p.c, p.f, p.groups, sum.folded, sum.block_runs, sum.chunk,
         call.lanes, rung.rows, rung.columns, rung.rows and p.stride_h, instruction_set(),
+        call.w.h, call.w.w, call.w.depth, call.w.column,  # a reshaped bank has the same packings, and other steps
     )
     found = packings.get(key)
     cdef cnp.ndarray buffer

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import _cpu
-from fastconv._arguments import DTYPES, cast, check_output
+from fastconv._arguments import DTYPES, cast, check_output, dense
 from fastconv._backend import converted, is_on_device
 from fastconv._threads import threads_for
 
@@ -39,11 +39,15 @@ def extras_of(
         if x.dtype == np.int32 and activation not in ("relu", "relu6"):
             raise TypeError(f"activation: {activation!r} needs a floating dtype, but {name} has dtype int32")
     if bias is not None:
-        shape = np.shape(bias)
-        if shape != (channels,):
-            raise ValueError(f"bias: should have shape ({channels},), one for each output channel, but has {shape}")
         bias = cast("bias", bias, name, x)
+        if bias.shape != (channels,):
+            if bias.size != channels or max(bias.shape, default=0) != channels:
+                raise ValueError(
+                    f"bias: should have shape ({channels},), one for each output channel, but has {bias.shape}"
+                )
+            bias = bias.reshape(channels)  # of (1, 1, 1, F), say
         bias = converted(bias, np.float32 if x.dtype.itemsize == 2 else x.dtype, "C")
+        bias = bias if is_on_device(bias) else dense(bias)
     return Extras(packings, bias, activation)
 
 
@@ -57,20 +61,23 @@ def finish(array: np.ndarray, channels_first: bool, extras: Extras) -> None:
         _cpu.finish(array, array, columns, channels_first, array.dtype.name, extras.bias, extras.activation, threads)
 
 
-def activated(array: np.ndarray, activation: str, out: np.ndarray | None) -> np.ndarray:
-    """The activation of every element of an array of a dtype that convolutions take."""
+def activated(array: np.ndarray, activation: str, out: np.ndarray | None, slope: float = 0.2) -> np.ndarray:
+    """The activation of every element of an array of a dtype that convolutions take, in `out`, which may overlap it.
+
+    `slope` is that of "leaky_relu".
+    """
     if is_on_device(array):
         from fastconv._cuda.pointwise import activated as activated_on_device
 
         return activated_on_device(array, activation, out)  # type: ignore[no-any-return]
-    source = np.ascontiguousarray(array, array.dtype.newbyteorder("="))
+    source = dense(array)
     if out is None:
         out = np.empty(array.shape, source.dtype)
     else:
         check_output(out, array.shape, source.dtype, () if out is array else (array,))
     if source.size:
         threads = threads_for(_WORK * source.size)
-        _cpu.finish(source, out, source.size, False, source.dtype.name, None, activation, threads)
+        _cpu.finish(source, np.asarray(out), source.size, False, source.dtype.name, None, activation, threads, slope)
     return out
 
 
@@ -89,9 +96,9 @@ def gated(gradient: np.ndarray, features: np.ndarray, limit: float, out: np.ndar
             return result
         out[...] = result
         return out
-    dy, x = np.ascontiguousarray(gradient), np.ascontiguousarray(features)
+    dy, x = dense(gradient), dense(features)
     if out is None:
         out = np.empty(dy.shape, dy.dtype)
     if dy.size:
-        _cpu.gate(dy, x, limit, out, threads_for(_WORK * dy.size))
+        _cpu.gate(dy, x, limit, np.asarray(out), threads_for(_WORK * dy.size))
     return out

@@ -50,11 +50,16 @@ def call_key(str direction, tuple operands, tuple spelled, options):
     )
 
 
-cdef object hashable(value):
-    """Lists, and lists of lists, do not hash; the tuples that take their place mean the same."""
-    if type(value) is not list:
+cdef object hashable(value, int depth=2):
+    """What stands for an argument in a key: a tuple for a list, which does not hash.
+
+    Objects that are equal but do not mean the same, as Fraction(1) and 1, are put into a list: no key is found for it.
+    """
+    if value is None or type(value) is int or type(value) is str:
         return value
-    return tuple([tuple(<list>item) if type(item) is list else item for item in <list>value])
+    if depth and (type(value) is list or type(value) is tuple):
+        return tuple([hashable(item, depth - 1) for item in value])
+    return value if isinstance(value, (int, float, str, bytes, numpy.number)) else [value]
 
 
 cdef class Launch:
@@ -86,14 +91,16 @@ cdef class Launch:
 
     def __call__(self, cnp.ndarray a, cnp.ndarray b, out=None, tuple inputs=(), extras=None):
         # The result, in `out` if that is given; `inputs` are the caller's own, which `out` must not overlap.
+        cdef cnp.ndarray result
         if out is not None:
             self.check(out, (a, b, *inputs))
+            result = numpy.asarray(out)  # a subclass may give what it likes for its attributes
         elif self.run is None:
-            out = numpy.empty(self.result_shape, self.dtype)
+            result = numpy.empty(self.result_shape, self.dtype)
         else:
-            out = fresh(4, self.sizes, self.number)
+            result = fresh(4, self.sizes, self.number)
         if self.run is None:
-            self.run_otherwise(a, b, out, extras)
+            self.run_otherwise(a, b, result, extras)
         else:
-            self.run(a, b, out, 1 if self.most_threads == 1 else self.count_threads(self.most_threads), extras)
-        return out
+            self.run(a, b, result, 1 if self.most_threads == 1 else self.count_threads(self.most_threads), extras)
+        return result if out is None else out

@@ -1,17 +1,6 @@
 """The layers between convolutions: part of _cpu.pyx, which includes it."""
 
 
-def erf(values):
-    """The error function of every element, in float64."""
-    cdef cnp.ndarray result = numpy.array(values, dtype=numpy.float64, order="C")
-    cdef double *elements = <double *>cnp.PyArray_DATA(result)
-    cdef int64_t count = cnp.PyArray_SIZE(result)
-    cdef int64_t i
-    for i in range(count):
-        elements[i] = c_erf(elements[i])
-    return result
-
-
 def finish(
     cnp.ndarray source,
     cnp.ndarray result,
@@ -21,18 +10,26 @@ def finish(
     bias,
     activation,
     int threads,
+    double slope=0.2,
 ):
     """The source with its bias and activation, in rows of so many elements; both arrays are C-contiguous.
 
-    There is a bias for each column or, with `bias_of_rows`, for each row in turn. Both may be the same array.
+    There is a bias for each column or, with `bias_of_rows`, for each row in turn. Both may be the same array. `slope` is
+    that of "leaky_relu".
     """
     cdef fc_finishing call
-    cdef int64_t task
+    cdef int number = numpy.dtype(dtype).num
+    check_dense(source, number, cnp.PyArray_SIZE(result), False)
+    check_dense(result, number, cnp.PyArray_SIZE(result), True)
+    cdef int64_t biases = 0 if bias is None else len(bias)
+    if not bias_of_rows and bias is not None and biases != columns or columns < 1:
+        changed()
     call.kernels = chosen
     call.dtype = DTYPES[dtype]
-    call.epilogue = epilogue_of(bias, activation)
+    call.epilogue = epilogue_of(bias, activation, call.dtype, biases)
     call.epilogue.bias_of_rows = bias_of_rows
-    call.biases = 0 if bias is None else len(bias)
+    call.epilogue.slope = slope
+    call.biases = biases
     call.elements = cnp.PyArray_SIZE(result)
     call.columns = columns
     call.source = cnp.PyArray_DATA(source)
@@ -45,14 +42,14 @@ cdef void finishing_task(const void *call, int64_t task, int slot) noexcept nogi
     fc_finishing_task(<const fc_finishing *>call, task)
 
 
-def pool(bint average, x, y, dy, dx, shape, windows, int threads):
+def pool(bint average, x, y, dy, dx, shape, windows, int threads, places=None):
     """Pools NHWC images x into y; or, from x and dy, or dy alone where `average`, computes the gradient dx.
 
     All but x are C-contiguous, x has its channels side by side; all are of one dtype, float32 or float64. `shape` is
-    that of x, `windows` the planner's.
+    that of x, `windows` the planner's. The places of maxima, row * W + column, go to `places`, of int64, if that is
+    given.
     """
     cdef fc_pool call
-    cdef int64_t task
     cdef cnp.ndarray result = y if dy is None else dy
     memset(&call, 0, sizeof(call))
     call.kernels = chosen
@@ -64,6 +61,16 @@ def pool(bint average, x, y, dy, dx, shape, windows, int threads):
     (call.stride_h, call.stride_w) = windows.stride
     (call.oh, call.ow) = windows.out
     (call.pad_top, call.pad_left) = windows.before
+    cdef int number = cnp.PyArray_TYPE(result)
+    cdef int64_t cells = call.n * call.oh * call.ow * call.c
+    if x is not None:
+        check_strided(<cnp.ndarray>x, number, call.n, call.h, call.w, call.c)
+    check_dense(result, number, cells, dy is None)
+    if dx is not None:
+        check_dense(dx, number, call.n * call.h * call.w * call.c, True)
+    if places is not None:
+        check_dense(places, cnp.NPY_INT64, cells, True)
+        call.places = <int64_t *>cnp.PyArray_DATA(<cnp.ndarray>places)
     if x is not None:
         call.x = tensor(<cnp.ndarray>x, call.dtype, False, call.h, call.w, call.c)
     if dy is None:
@@ -86,6 +93,13 @@ def normalize(x, y, dy, cnp.ndarray result, int64_t radius, double bias, double 
     """
     cdef normalization_job job
     cdef fc_normalization call
+    cdef int number = cnp.PyArray_TYPE(result)
+    if cnp.PyArray_NDIM(result) < 1 or not cnp.PyArray_SIZE(result) or not 0 <= radius <= 64:
+        raise ValueError("input: has no channels, or too large a radius")
+    for operand in (x, y, dy):
+        if operand is not None:
+            check_dense(operand, number, cnp.PyArray_SIZE(result), False)
+    check_dense(result, number, cnp.PyArray_SIZE(result), True)
     job.kernels = chosen
     job.dtype = FC_F32 if cnp.PyArray_TYPE(result) == cnp.NPY_FLOAT32 else FC_F64
     call.x = cnp.PyArray_DATA(<cnp.ndarray>x)
@@ -122,6 +136,10 @@ def gate(cnp.ndarray dy, cnp.ndarray x, double limit, cnp.ndarray dx, int thread
     All are C-contiguous, of one size and dtype, float32 or float64; dx may be dy.
     """
     cdef gate_job job
+    cdef int number = cnp.PyArray_TYPE(dy)
+    check_dense(dy, number, cnp.PyArray_SIZE(dx), False)
+    check_dense(x, number, cnp.PyArray_SIZE(dx), False)
+    check_dense(dx, number, cnp.PyArray_SIZE(dx), True)
     job.kernels = chosen
     job.dtype = FC_F32 if cnp.PyArray_TYPE(dy) == cnp.NPY_FLOAT32 else FC_F64
     job.dy = cnp.PyArray_DATA(dy)

@@ -38,20 +38,49 @@ cdef inline fc_winograd winograd_of(values):
     return winograd
 
 
+cdef inline int changed() except -1:
+    raise ValueError("input: an array changed its shape, its dtype or its memory during the call")
+
+
+cdef inline int check_dense(array, int number, int64_t elements, bint written) except -1:
+    """Raises unless C may take it for so many elements, one after the other, of the dtype with this number."""
+    if not isinstance(array, cnp.ndarray):
+        changed()
+    cdef cnp.ndarray a = <cnp.ndarray>array
+    cdef bint fits = cnp.PyArray_TYPE(a) == number and cnp.PyArray_SIZE(a) == elements
+    if not (fits and (cnp.PyArray_ISCARRAY(a) if written else cnp.PyArray_ISCARRAY_RO(a))):
+        changed()
+    return 0
+
+
+cdef inline int check_strided(cnp.ndarray array, int number, int64_t n, int64_t h, int64_t w, int64_t c) except -1:
+    """Raises unless C may read it as NHWC images of these sizes, with any strides."""
+    if not (cnp.PyArray_TYPE(array) == number and cnp.PyArray_ISBEHAVED_RO(array) and has_shape(array, n, h, w, c)):
+        changed()
+    return 0
+
+
 cdef inline int64_t images(cnp.ndarray x):
     return cnp.PyArray_DIM(x, 0) if cnp.PyArray_NDIM(x) == 4 else 0
 
 
-cdef inline int check_shapes(
-    bint channels_first, const fc_problem *p, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y
+cdef inline int check_arrays(
+    bint channels_first, const fc_problem *p, int number, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray result
 ) except -1:
-    """Shapes were read when the plan was looked up; another thread may have changed them since."""
+    """Raises unless C may take the arrays of a convolution for what the plan was made for.
+
+    That was so when the plan was looked up; objects of the caller's, or other threads, may have changed them since.
+    The result is one of them.
+    """
     if not (
-        is_image(channels_first, x, p.n, p.h, p.w, p.c)
+        cnp.PyArray_TYPE(x) == cnp.PyArray_TYPE(w) == cnp.PyArray_TYPE(y) == number
+        and cnp.PyArray_ISBEHAVED_RO(x) and cnp.PyArray_ISBEHAVED_RO(w) and cnp.PyArray_ISBEHAVED_RO(y)
+        and cnp.PyArray_ISCARRAY(result)
+        and is_image(channels_first, x, p.n, p.h, p.w, p.c)
         and is_image(channels_first, y, p.n, p.oh, p.ow, p.f)
         and has_shape(w, p.kh, p.kw, p.c // p.groups, p.f)
     ):
-        raise ValueError("input: an array changed its shape during the call")
+        changed()
     return 0
 
 

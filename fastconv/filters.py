@@ -77,8 +77,8 @@ def bank(names: Iterable[str] = NAMES) -> np.ndarray:
 
     Raises
     ------
-    ValueError
-        If there is no kernel of one of these names, or no name at all.
+    ValueError, TypeError
+        If there is no kernel of one of these names, no name at all, or a string in place of a list.
 
     Examples
     --------
@@ -89,6 +89,8 @@ def bank(names: Iterable[str] = NAMES) -> np.ndarray:
     >>> y.shape, y[0, 0, 0].round(6).tolist()
     ((1, 6, 6, 2), [1.0, 0.0])
     """
+    if isinstance(names, str):
+        raise TypeError(f"names: expected a list of names, got the string {names!r}; write [{names!r}]")
     kernels = [kernel(name) for name in names]
     if not kernels:
         raise ValueError("names: at least one kernel is needed")

@@ -184,7 +184,9 @@ typedef enum fc_activation {
     FC_SILU,
     FC_HARD_SWISH,
     FC_SIGMOID,
-    FC_TANH
+    FC_TANH,
+    FC_GELU,     /* not in an epilogue of the public interface: */
+    FC_GELU_TANH /* fastconv.nn.gelu, exact and approximate */
 } fc_activation;
 
 /* What follows the sums: each gets a bias, if there are any, and then the activation. */
@@ -192,6 +194,7 @@ typedef struct fc_epilogue {
     const void *bias; /* of the arithmetic type, one for each column; null: none */
     int bias_of_rows; /* one for each row instead */
     fc_activation activation;
+    double slope; /* of FC_LEAKY_RELU below 0 */
 } fc_epilogue;
 
 /* In place, for `rows` rows of `columns` elements, `stride` apart. */
@@ -201,7 +204,9 @@ typedef void fc_finish_fn(const fc_epilogue *epilogue, void *elements, int64_t r
 typedef struct fc_pool_window {
     int average; /* else the largest */
     const void *x;
-    void *y; /* of the pool; not used by its gradient */
+    void *y;         /* of the pool; not used by its gradient */
+    int64_t *places; /* of the first of the largest cells; null: not wanted */
+    int64_t first_place, place_row; /* that of the window's first cell, and from row to row */
     int64_t rows, columns, channels;
     int64_t x_row, x_column;
     const void *dy; /* the gradient of the window's result, */

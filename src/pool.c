@@ -34,6 +34,7 @@ void fc_pool_task(const fc_pool *call, int64_t task) {
                         .channels = fc_part_start(call->c, call->channel_tasks, channel_task + 1) - channel,
                         .x_row = x->stride_h,
                         .x_column = x->stride_w,
+                        .place_row = call->w,
                         .dx_row = call->w * call->c,
                         .dx_column = call->c};
     /* Here rather than by the caller: fresh pages that are first read cost two faults, and threads whose pages lie side
@@ -57,6 +58,8 @@ void fc_pool_task(const fc_pool *call, int64_t task) {
                 kernels->pool_gradient(&t);
             } else {
                 t.y = (char *)call->y + at * size;
+                t.places = call->places ? call->places + at : NULL;
+                t.first_place = row * call->w + column;
                 kernels->pool(&t);
             }
         }

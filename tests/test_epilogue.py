@@ -132,7 +132,7 @@ def test_relu_in_place_and_of_types_that_convolutions_do_not_take():
     [
         ({"bias": np.ones(3)}, ValueError, r"bias: should have shape \(2,\).*has \(3,\)"),
         ({"bias": 1.0}, ValueError, r"bias: should have shape \(2,\)"),
-        ({"bias": np.ones((1, 2))}, ValueError, r"bias: should have shape \(2,\)"),
+        ({"bias": np.ones((2, 2))}, ValueError, r"bias: should have shape \(2,\)"),
         ({"bias": np.ones(2, complex)}, TypeError, "bias: dtype complex128"),
         ({"activation": "gelu"}, ValueError, "activation: 'gelu' is not one of 'relu'"),
         ({"activation": np.tanh}, ValueError, "activation: "),

@@ -31,8 +31,8 @@ PAIRS = [[0, 0], [1, 1], [1, 1], [0, 0]]
         ((X, W, 1, "SAME", 4), TypeError, "data_format: expected a string, got 4"),
         ((X, W, 1, "SAME", "NHWC", -1), ValueError, "dilations: [-1]: entries should be larger than 0"),
         (([[1, 2], [3]], W, 1, "SAME"), ValueError, "input: cannot be made an array"),
-        ((None, W, 1, "SAME"), TypeError, "input: dtype object is not one of float16, bfloat16, float32"),
-        ((X, None, 1, "SAME"), TypeError, "filters: dtype object does not go with input of dtype float32"),
+        ((None, W, 1, "SAME"), TypeError, "input: expected an array, got None"),
+        ((X, None, 1, "SAME"), TypeError, "filters: expected an array, got None"),
     ],
 )
 def test_messages_name_the_argument_and_its_value(arguments, error, message):
@@ -50,8 +50,8 @@ def test_out_is_checked_before_anything_is_written():
     wrong = [
         (y.tolist(), TypeError, "out: expected a NumPy array, got list"),
         (y[:, :4], ValueError, r"out: has shape \(1, 4, 5, 4\), but the result has shape \(1, 5, 5, 4\)"),
-        (y.astype(np.float64), TypeError, "out: has dtype <f8, but the result has dtype <f4"),
-        (y.astype(">f4"), TypeError, "out: has dtype >f4"),
+        (y.astype(np.float64), TypeError, "out: has dtype float64, but the result has dtype float32"),
+        (y.astype(">f4"), TypeError, "out: has dtype float32 in the other byte order"),
         (np.asfortranarray(y), ValueError, "out: must be C-contiguous"),
         (np.zeros((1, 5, 5, 8), np.float32)[..., ::2], ValueError, "out: must be C-contiguous"),
         (frozen, ValueError, "out: is read-only"),

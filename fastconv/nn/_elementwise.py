@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import DTYPES, array_beside, array_of, as_array, check_output
+from fastconv._arguments import DTYPES, array_beside, array_of, as_array, check_output, is_real
 from fastconv._backend import converted, is_on_device
 
 
@@ -18,9 +18,17 @@ def floating(name: str, value: ArrayLike) -> np.ndarray:
     return array
 
 
+def real(name: str, value: ArrayLike) -> np.ndarray:
+    """An array of integers, bools or floating-point numbers."""
+    array = array_of(name, value)
+    if not is_real(array.dtype):
+        raise TypeError(f"{name}: dtype {array.dtype} is not a real one; convert it with astype (shape {array.shape})")
+    return array
+
+
 def same_shape(names: tuple[str, str], first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Two arrays of one shape, the second cast to the first one's dtype."""
-    a = array_of(names[0], first)
+    a = real(names[0], first)
     b = array_beside(names[1], second, names[0], a)
     if a.shape != b.shape:
         raise ValueError(f"{names[1]}: has shape {b.shape}, but {names[0]} has shape {a.shape}")

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import _cpu
-from fastconv._arguments import channels_first, explicit_padding, image_padding, spatial
+from fastconv._arguments import channels_first, dense, explicit_padding, image_padding, spatial
 from fastconv._backend import is_on_device
 from fastconv._problem import Pair, output_size
 from fastconv._threads import threads_for
@@ -126,7 +126,7 @@ def _dense(images: np.ndarray, dtype: Any) -> np.ndarray:
     ready = images.flags.aligned and images.dtype.isnative and not any(steps)
     if ready and (images.strides[3] == images.itemsize or images.shape[3] == 1):
         return images
-    return np.ascontiguousarray(images, images.dtype.newbyteorder("="))
+    return dense(images)
 
 
 def run_pool(windows: Windows, average: bool, images: np.ndarray, result: np.ndarray) -> None:
@@ -145,6 +145,18 @@ def run_pool(windows: Windows, average: bool, images: np.ndarray, result: np.nda
         result[...] = y
 
 
+def find_places(windows: Windows, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Each window's maximum in NHWC images of a floating dtype, and its first place, row * W + column."""
+    wide = arithmetic(images.dtype)
+    x = _dense(images, wide)
+    shape = (images.shape[0], *windows.out, images.shape[3])
+    y, places = np.empty(shape, wide), np.empty(shape, np.int64)
+    if y.size:
+        threads = threads_for(2 * y.size * windows.size[0] * windows.size[1])
+        _cpu.pool(False, x, y, None, None, x.shape, windows, threads, places)
+    return y.astype(images.dtype, copy=False), places
+
+
 def run_gradient(
     windows: Windows, images: np.ndarray | None, gradient: np.ndarray, shape: tuple[int, ...], dtype: Any
 ) -> np.ndarray:
@@ -155,7 +167,7 @@ def run_gradient(
         return as_given(windows, run_on_device(windows, images, gradient, shape, dtype))
     wide = arithmetic(dtype)
     x = None if images is None else _dense(images, wide)
-    dy, dx = np.ascontiguousarray(gradient, wide), np.empty(shape, wide)
+    dy, dx = dense(gradient, wide), np.empty(shape, wide)
     if not dy.size:
         dx.fill(0)
     elif dx.size:

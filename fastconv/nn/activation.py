@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv import _cpu
-from fastconv._arguments import DTYPES, array_of
+from fastconv._arguments import DTYPES, array_of, check_output, number
 from fastconv._backend import converted
 from fastconv._epilogue import activated, gated
-from fastconv.nn._elementwise import floating, has_kernel, narrowed, on_device, same_shape, stored
+from fastconv.nn._elementwise import floating, has_kernel, narrowed, on_device, real, same_shape, stored
 
 
 def relu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -47,7 +46,7 @@ def relu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None
     >>> nn.relu([-1.0, 2.0])
     array([0., 2.], dtype=float32)
     """
-    array: Any = array_of("features", features)
+    array: Any = real("features", features)
     if array.dtype.name in DTYPES:
         return activated(array, "relu", out)
     return stored(narrowed(array, np.maximum(array, array.dtype.type(0))), out)
@@ -86,14 +85,15 @@ def relu6(features: ArrayLike, name: str | None = None, *, out: np.ndarray | Non
     >>> nn.relu6([-1.0, 2.0, 8.0])
     array([0., 2., 6.], dtype=float32)
     """
-    array: Any = array_of("features", features)
+    array: Any = real("features", features)
     if array.dtype.name in DTYPES:
         return activated(array, "relu6", out)
     return stored(narrowed(array, np.minimum(np.maximum(array, array.dtype.type(0)), array.dtype.type(6))), out)
 
 
+@np.errstate(all="ignore")
 def leaky_relu(
-    features: ArrayLike, alpha: float = 0.2, name: str | None = None, *, out: np.ndarray | None = None
+    features: ArrayLike, alpha: float | None = 0.2, name: str | None = None, *, out: np.ndarray | None = None
 ) -> np.ndarray:
     """Each element, or `alpha` times it where it is negative.
 
@@ -101,8 +101,8 @@ def leaky_relu(
     ----------
     features : array_like, of any shape
         Integers are cast to float32.
-    alpha : float, optional
-        The slope on the negative side.
+    alpha : float or None, optional
+        The slope on the negative side; None is 0.2.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
     out : numpy.ndarray, optional
@@ -131,11 +131,29 @@ def leaky_relu(
     """
     array = array_of("features", features)
     array = floating("features", converted(array, np.float32) if array.dtype.kind in "iu" else array)
+    slope = _slope(array, alpha)
     if has_kernel(array):
-        return on_device("leaky_relu", out, array, parameter=float(array.dtype.type(alpha)))
-    return stored(narrowed(array, np.where(array < 0, array * array.dtype.type(alpha), array)), out)
+        return on_device("leaky_relu", out, array, parameter=float(slope))
+    if array.dtype.name in DTYPES:
+        return _computed(array, "leaky_relu", out, float(slope))
+    return stored(narrowed(array, np.where(array < 0, array * slope, array)), out)
 
 
+def _computed(array: np.ndarray, function: str, out: np.ndarray | None, slope: float = 0.2) -> np.ndarray:
+    """A function of each element of a NumPy array, by its kernel; `out` may overlap the array in any way."""
+    if out is None or out is array or not np.may_share_memory(out, array):
+        return activated(array, function, out, slope)
+    check_output(out, array.shape, array.dtype, ())
+    return activated(array.copy(), function, out, slope)
+
+
+def _slope(array: np.ndarray, alpha: float | None) -> Any:
+    """The slope of ``leaky_relu`` in the array's dtype; TensorFlow takes None for 0.2."""
+    with np.errstate(all="ignore"):
+        return array.dtype.type(0.2 if alpha is None else number("alpha", alpha))
+
+
+@np.errstate(all="ignore")
 def elu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
     """Each element x, or exp(x) - 1 where it is negative.
 
@@ -175,6 +193,7 @@ def elu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None 
     return stored(narrowed(array, np.where(array < 0, np.expm1(np.minimum(array, array.dtype.type(0))), array)), out)
 
 
+@np.errstate(all="ignore")
 def silu(
     features: ArrayLike, beta: float = 1.0, name: str | None = None, *, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -212,14 +231,14 @@ def silu(
     >>> nn.silu([0.0])
     array([0.], dtype=float32)
     """
-    array = floating("features", features)
+    array, steepness = floating("features", features), number("beta", beta)
     if has_kernel(array):
-        return on_device("silu", out, array, parameter=float(beta))
+        return on_device("silu", out, array, parameter=steepness)
     wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
-    with np.errstate(over="ignore", invalid="ignore"):
-        return stored(narrowed(array, wide / (1 + np.exp(-wide * wide.dtype.type(beta)))), out)
+    return stored(narrowed(array, wide / (1 + np.exp(-wide * wide.dtype.type(steepness)))), out)
 
 
+@np.errstate(all="ignore")
 def gelu(
     features: ArrayLike, approximate: bool = False, name: str | None = None, *, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -260,12 +279,11 @@ def gelu(
     array = floating("features", features)
     if has_kernel(array):
         return on_device("gelu_tanh" if approximate else "gelu", out, array)
-    wide: Any = array.astype(np.float64)
-    if approximate:
-        cumulative = (1 + np.tanh(np.sqrt(2 / np.pi) * (wide + 0.044715 * wide**3))) / 2
-    else:
-        cumulative = (1 + _cpu.erf(wide / np.sqrt(2))) / 2
-    return stored(narrowed(array, wide * cumulative), out)
+    if array.dtype.name in DTYPES:
+        return _computed(array, "gelu_tanh" if approximate else "gelu", out)
+    return stored(
+        narrowed(array, _computed(array.astype(np.float64), "gelu_tanh" if approximate else "gelu", None)), out
+    )
 
 
 def relu_grad(
@@ -350,10 +368,11 @@ def relu6_grad(
     return gated(dy, x, 6, out)
 
 
+@np.errstate(all="ignore")
 def leaky_relu_grad(
     gradients: ArrayLike,
     features: ArrayLike,
-    alpha: float = 0.2,
+    alpha: float | None = 0.2,
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
@@ -366,8 +385,8 @@ def leaky_relu_grad(
         With respect to the result.
     features : array_like, of the same shape
         The argument of ``leaky_relu``.
-    alpha : float, optional
-        The slope on the negative side.
+    alpha : float or None, optional
+        The slope on the negative side; None is 0.2.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
     out : numpy.ndarray, optional
@@ -395,11 +414,13 @@ def leaky_relu_grad(
     array([1., 5.], dtype=float32)
     """
     dy, x = same_shape(("gradients", "features"), gradients, features)
+    slope = _slope(dy, alpha)
     if has_kernel(dy):
-        return on_device("leaky_relu_grad", out, dy, x, parameter=float(dy.dtype.type(alpha)))
-    return stored(narrowed(dy, np.where(x > 0, dy, dy * dy.dtype.type(alpha))), out)
+        return on_device("leaky_relu_grad", out, dy, x, parameter=float(slope))
+    return stored(narrowed(dy, np.where(x > 0, dy, dy * slope)), out)
 
 
+@np.errstate(all="ignore")
 def elu_grad(
     gradients: ArrayLike, outputs: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None
 ) -> np.ndarray:

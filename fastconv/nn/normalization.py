@@ -9,8 +9,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv import _cpu
-from fastconv._arguments import DTYPES, array_of, cast, channels_first, check_output
-from fastconv._backend import is_on_device, on_its_device
+from fastconv._arguments import DTYPES, array_of, cast, channels_first, check_output, dense, integer, number
+from fastconv._backend import converted, is_on_device, on_its_device
 from fastconv._threads import threads_for
 from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
 
@@ -39,6 +39,7 @@ def _channels_second(data_format: str | None) -> bool:
     return channels_first(data_format)
 
 
+@np.errstate(all="ignore")
 def bias_add(
     value: ArrayLike,
     bias: ArrayLike,
@@ -100,6 +101,7 @@ def bias_add(
 
 
 @on_its_device
+@np.errstate(all="ignore")
 def bias_add_grad(out_backprop: ArrayLike, data_format: str | None = None, name: str | None = None) -> np.ndarray:
     """The gradient of ``bias_add`` with respect to the bias: the sum over everything but channels.
 
@@ -142,6 +144,7 @@ def bias_add_grad(out_backprop: ArrayLike, data_format: str | None = None, name:
 
 
 @on_its_device
+@np.errstate(all="ignore")
 def batch_normalization(
     x: ArrayLike,
     mean: ArrayLike,
@@ -206,7 +209,8 @@ def batch_normalization(
             raise ValueError(f"{name}: its shape, {found.shape}, does not broadcast to that of x, {array.shape}")
         return found
 
-    factor = 1 / np.sqrt(along("variance", variance) + wide(variance_epsilon))
+    epsilon = number("variance_epsilon", variance_epsilon)
+    factor = 1 / np.sqrt(along("variance", variance) + wide(epsilon))
     if scale is not None:
         factor = factor * along("scale", scale)
     shift = -along("mean", mean) * factor
@@ -226,12 +230,18 @@ def _neighbours(squares: Any, radius: int) -> Any:
 
 
 def _check_radius(depth_radius: int) -> int:
-    if depth_radius < 0:
-        raise ValueError(f"depth_radius: {depth_radius} is negative")
-    return int(depth_radius)
+    radius = integer("depth_radius", depth_radius)
+    if radius < 0:
+        raise ValueError(f"depth_radius: {radius} is negative")
+    return radius
+
+
+def _factors(bias: float, alpha: float, beta: float) -> tuple[float, float, float]:
+    return number("bias", bias), number("alpha", alpha), number("beta", beta)
 
 
 @on_its_device
+@np.errstate(all="ignore")
 def local_response_normalization(
     input: ArrayLike,
     depth_radius: int = 5,
@@ -282,13 +292,14 @@ def local_response_normalization(
     """
     array = floating("input", input)
     if array.ndim < 1:
-        raise ValueError("input: has no channels")
+        raise ValueError("input: has no channels (shape ())")
     kind: Any = np.float64 if array.dtype == np.float64 else np.float32
     radius = _check_radius(depth_radius)
+    bias, alpha, beta = _factors(bias, alpha, beta)
     if array.size == 0:
         return stored(array.copy(), out)
     if radius <= _MOST_RADIUS and not is_on_device(array):
-        x = np.ascontiguousarray(array, kind)
+        x = dense(array, kind)
         y = np.empty(x.shape, kind)
         _cpu.normalize(x, None, None, y, radius, bias, alpha, beta, threads_for(_WORK * x.size))
         return stored(narrowed(array, y), out)
@@ -298,6 +309,7 @@ def local_response_normalization(
 
 
 @on_its_device
+@np.errstate(all="ignore")
 def local_response_normalization_grad(
     input_grads: ArrayLike,
     input_image: ArrayLike,
@@ -349,13 +361,17 @@ def local_response_normalization_grad(
     """
     dy, x = same_shape(("input_grads", "input_image"), input_grads, input_image)
     dy, y = same_shape(("input_grads", "output_image"), dy, output_image)
+    if dy.ndim < 1:
+        raise ValueError("input_grads: has no channels (shape ())")
     kind: Any = np.float64 if dy.dtype == np.float64 else np.float32
     radius = _check_radius(depth_radius)
+    bias, alpha, beta = _factors(bias, alpha, beta)
     if dy.size == 0:
         return stored(dy.copy(), out)
-    operands: list[Any] = [array.astype(kind, order="C", copy=False) for array in (dy, x, y)]
+    operands: list[Any] = [converted(array, kind, "C") for array in (dy, x, y)]
     dy_, x_, y_ = operands
     if radius <= _MOST_RADIUS and not is_on_device(dy):
+        dy_, x_, y_ = map(dense, operands)
         dx = np.empty(dy.shape, kind)
         _cpu.normalize(x_, y_, dy_, dx, radius, bias, alpha, beta, threads_for(2 * _WORK * dx.size))
         return stored(narrowed(dy, dx), out)

@@ -11,7 +11,17 @@ from numpy.typing import ArrayLike
 from fastconv._arguments import array_beside, array_of, check_output, shape_of
 from fastconv._backend import is_on_device, moved, on_its_device
 from fastconv.nn._elementwise import stored
-from fastconv.nn._windows import Windows, as_given, as_images, in_c, result_shape, run_gradient, run_pool, windows_of
+from fastconv.nn._windows import (
+    Windows,
+    as_given,
+    as_images,
+    find_places,
+    in_c,
+    result_shape,
+    run_gradient,
+    run_pool,
+    windows_of,
+)
 
 
 def _pooled(name: str, input: ArrayLike) -> np.ndarray:
@@ -265,6 +275,8 @@ def _largest(windows: Windows, images: np.ndarray) -> tuple[np.ndarray, np.ndarr
         from fastconv._cuda.pools import largest
 
         return largest(windows, images)
+    if in_c(images):
+        return find_places(windows, images)
     shape = (images.shape[0], *windows.out, images.shape[3])
     best = np.full(shape, _lowest(images.dtype), images.dtype)
     place = np.full(shape, -1, np.int64)

@@ -21,6 +21,7 @@ def _axis_of(name: str, array: np.ndarray, axis: int | None) -> int:
 
 
 @on_its_device
+@np.errstate(all="ignore")
 def softmax(
     logits: ArrayLike, axis: int | None = None, name: str | None = None, *, out: np.ndarray | None = None
 ) -> np.ndarray:
@@ -68,6 +69,7 @@ def softmax(
 
 
 @on_its_device
+@np.errstate(all="ignore")
 def softmax_grad(
     gradients: ArrayLike,
     outputs: ArrayLike,

@@ -147,7 +147,7 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     const size_t wide = (size_t)fc_arithmetic(kernels, dtype)->size;
     buffer bias = allocate((size_t)p->f * wide), packed = {0};
     fill_dtype(&bias, fc_is_half(dtype) ? FC_F32 : dtype, p->f);
-    if (between(0, 1)) call.epilogue = (fc_epilogue){bias.data, 0, FC_LINEAR};
+    if (between(0, 1)) call.epilogue = (fc_epilogue){bias.data, 0, FC_LINEAR, 0};
     call.epilogue.activation = (fc_activation)between(FC_LINEAR, FC_RELU6);
     if ((call.lanes == FC_CHANNELS || winograd) && between(0, 1)) {
         packed = allocate((size_t)fc_packed_size(&call));

@@ -93,6 +93,5 @@ int main(void) {
     nanosleep(&(struct timespec){0, 20000000}, NULL); /* by now the members sleep */
     test_calls_side_by_side();
     test_interruption(3);
-    printf("team: %d members beside %d callers\n", MEMBERS, CALLERS);
     return 0;
 }
