@@ -315,6 +315,8 @@ cdef class BackpropFilter:
         call.forward.y = tensor(dy, self.dtype, self.channels_first, p.oh, p.ow, p.f)
         call.pixels = self.pixels
         call.w = cnp.PyArray_DATA(dw)
+        if self.lanes == FC_WINOGRAD and gradient_is_exact(&call.forward):
+            return "all"
         fc_backprop_filter_split(&call, threads)
         threads = <int>min(<int64_t>threads, call.tasks)
         cdef filter_job job
@@ -337,6 +339,7 @@ cdef class BackpropFilter:
 
 
 include "_team.pxi"
+include "_exact.pxi"
 include "_memory.pxi"
 include "_launch.pxi"
 include "_layers.pxi"
@@ -372,7 +375,7 @@ cdef char *take_scratch(int64_t size) except NULL:
     return scratch
 
 
-cdef int share_out(fc_forward *calls, int count, int threads) except -1:
+cdef int run_calls(fc_forward *calls, int count, int threads) except -1:
     """Runs the tasks of these calls on so many threads, or as many as there are tasks."""
     cdef int64_t tasks = 0
     cdef int64_t packed = 0
