@@ -66,6 +66,7 @@ cdef extern from "forward.h" nogil:
         fc_filters w
         fc_lanes lanes
         fc_epilogue epilogue
+        const void *magnitudes
         const void *packed
         int64_t tasks, pack_tasks
         int64_t scratch_bytes
@@ -77,12 +78,9 @@ cdef extern from "forward.h" nogil:
     void fc_forward_begin(void *scratch)
     void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch)
 
-cdef extern from "shares.h" nogil:
-    ctypedef struct fc_share:
-        pass
-
-    void fc_share_tasks(fc_share *shares, int threads, int64_t tasks)
-    int64_t fc_next_task(fc_share *shares, int threads, int thread)
+cdef extern from "winograd_outliers.h" nogil:
+    int64_t fc_filter_magnitudes_size(const fc_forward *call)
+    void fc_weigh_filters(const fc_forward *call, void *memory)
 
 cdef extern from "winograd_filters.h" nogil:
     cdef enum:

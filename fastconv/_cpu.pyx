@@ -390,6 +390,8 @@ cdef int run_calls(fc_forward *calls, int count, int threads) except -1:
         job.each = max(job.each, calls[index].scratch_bytes)
         if calls[index].pack_tasks:
             packed += fc_packed_size(&calls[index])
+        if calls[index].lanes == FC_WINOGRAD:
+            packed += fc_filter_magnitudes_size(&calls[index])
     if tasks == 0:
         return 0
     cdef int team = <int>min(<int64_t>threads, tasks)
@@ -403,6 +405,10 @@ cdef int run_calls(fc_forward *calls, int count, int threads) except -1:
             if calls[index].pack_tasks:
                 pack(&calls[index], calls[index].pack_tasks, filters, threads)
                 filters += fc_packed_size(&calls[index])
+            if calls[index].lanes == FC_WINOGRAD:
+                fc_weigh_filters(&calls[index], filters)
+                calls[index].magnitudes = filters
+                filters += fc_filter_magnitudes_size(&calls[index])
         run_tasks(forward_task, &job, tasks, team)
     finally:
         fc_give_scratch(job.scratch)

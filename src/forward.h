@@ -27,7 +27,9 @@ typedef struct fc_forward {
     fc_filters w; /* of x's dtype */
     fc_lanes lanes;
     fc_epilogue epilogue; /* its bias is of the arithmetic type, one for each output channel */
-    const void *packed;   /* all filters, as fc_pack left them for an equal call; or null */
+    const void
+        *magnitudes;    /* of the filters, as fc_weigh_filters left them, in Winograd's; null: tiles are not weighed */
+    const void *packed; /* all filters, as fc_pack left them for an equal call; or null */
 
     /* how the work is split; set by fc_forward_split. Nothing here can change a bit of the result. */
     int direct;            /* filters' windows are read in place, from x itself; else x is staged by strips */

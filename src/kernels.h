@@ -123,8 +123,13 @@ typedef void fc_winograd_filter_fn(const fc_taps *taps, int64_t channels, int ve
                                    int64_t plane);
 typedef int fc_winograd_output_fn(const void *m, int64_t plane, int columns, void *y, int64_t row, int64_t column);
 
-/* The largest of some magnitudes, in bits, of all cells' first channels; that of a NaN is above infinity's. */
-typedef uint32_t fc_peak_fn(const void *const *cells, int64_t count, int64_t channels);
+/* The magnitudes of some pixels: sums of their channels' absolute values, each times the channel's weight, or the
+ * largest of these times `alone`. */
+typedef void fc_magnitudes_fn(const void *const *pixels, int64_t count, const float *weights, int64_t channels,
+                              float alone, float *magnitudes);
+
+/* The least of the sums, over the rows of a matrix of so many columns, of each column's terms times their factors. */
+typedef float fc_least_fn(const float *terms, int64_t columns, int64_t rows, const float *factors);
 
 /* For each of some channels, the exponent of the largest magnitude in these cells. */
 typedef void fc_exponents_fn(const void *const *cells, int64_t count, int64_t first, int64_t channels,
@@ -140,7 +145,8 @@ typedef struct fc_winograd_kernels {
     fc_winograd_output_fn *output[16];
     fc_winograd_input_fn *gradient[16];
     fc_winograd_output_fn *taps[16];
-    fc_peak_fn *peak;
+    fc_magnitudes_fn *magnitudes;
+    fc_least_fn *least; /* of columns that are a multiple of 16 */
     fc_exponents_fn *exponents;
 } fc_winograd_kernels;
 
@@ -204,8 +210,8 @@ typedef void fc_finish_fn(const fc_epilogue *epilogue, void *elements, int64_t r
 typedef struct fc_pool_window {
     int average; /* else the largest */
     const void *x;
-    void *y;         /* of the pool; not used by its gradient */
-    int64_t *places; /* of the first of the largest cells; null: not wanted */
+    void *y;                        /* of the pool; not used by its gradient */
+    int64_t *places;                /* of the first of the largest cells; null: not wanted */
     int64_t first_place, place_row; /* that of the window's first cell, and from row to row */
     int64_t rows, columns, channels;
     int64_t x_row, x_column;

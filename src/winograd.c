@@ -39,7 +39,7 @@ static int64_t most_rows(const fc_forward *call) { return call->kernels->winogra
 
 /* Where things are in scratch, in bytes. */
 typedef struct layout {
-    int64_t zeros, uneven, tiles, products, filters, outputs, strict, patch, peaks, direct, size;
+    int64_t zeros, uneven, tiles, products, filters, outputs, strict, patch, magnitudes, direct, size;
 } layout;
 
 static layout layout_of(const fc_forward *call, const fc_grid *g) {
@@ -57,8 +57,8 @@ static layout layout_of(const fc_forward *call, const fc_grid *g) {
     l.outputs = l.filters + (call->packed || call->pack_tasks ? 0 : filters);
     l.strict = l.outputs + tile;
     l.patch = l.strict + tile;
-    l.peaks = l.patch + (call->direct ? 0 : segment * g->pitch * size);
-    l.direct = l.peaks + fc_aligned(segment * (int64_t)sizeof(uint32_t));
+    l.magnitudes = l.patch + (call->direct ? 0 : segment * g->pitch * size);
+    l.direct = l.magnitudes + fc_aligned(segment * size);
     l.size = l.direct + direct.scratch_bytes;
     return l;
 }
@@ -359,7 +359,7 @@ void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
         memset(k.scratch + k.at.zeros, 0, (size_t)g->pitch * sizeof(float));
         const fc_spread to = {.zeros = k.scratch + k.at.zeros,
                               .patch = k.scratch + k.at.patch,
-                              .peaks = (uint32_t *)(k.scratch + k.at.peaks),
+                              .magnitudes = call->magnitudes ? (float *)(k.scratch + k.at.magnitudes) : NULL,
                               .tiles = (float *)(k.scratch + k.at.tiles),
                               .uneven = k.scratch + k.at.uneven};
         fc_spread_tiles(call, g, k.first, k.end, &to);

@@ -6,6 +6,9 @@
 
 enum {
     NEITHER = 2,    /* of the factors */
+    TINY = 27,      /* the exponent of 2^-100: differences of smaller values may be flushed to zero */
+    UNEVEN_BY = 8,  /* binary orders of magnitude between a tile's largest product and the largest of a tap's gradient:
+                       the error is then 2^-24 * 2^8 of the latter */
     ROUNDOFF = 24,  /* of a float, in binary orders of magnitude */
     UNKNOWN = 0xff, /* an exponent that was not looked at yet */
     CHANNELS = 64   /* that are weighed together */
@@ -107,7 +110,7 @@ typedef struct weight {
 static int channel_is_even(const scales *k, int own, int64_t channel, const weight *w) {
     const factor *f = &k->factors[own], *other = &k->factors[1 - own];
     int taps[FC_WIDEST * FC_WIDEST] = {0};
-    const int enough = larger(w->most - FC_UNEVEN_BY, w->tiny + ROUNDOFF);
+    const int enough = larger(w->most - UNEVEN_BY, w->tiny + ROUNDOFF);
     if (w->most == 0) return 1;
     weigh_taps(k, own, channel, w->tile, taps);
     for (int most = w->most; most >= enough && most > 0 && least_of(k, taps, 0) < enough; most--)
@@ -131,7 +134,7 @@ static int factor_is_even(const scales *k, int own) {
                 const int mine = f->of_channels[tile * f->channels + first + c], others = other->of_tiles[tile];
                 const int found = weight_of(mine, others);
                 if (found > weights[c].most) weights[c] = (weight){found, weights[c].tiny, tile};
-                if (mine < FC_TINY || others < FC_TINY) weights[c].tiny = larger(weights[c].tiny, found);
+                if (mine < TINY || others < TINY) weights[c].tiny = larger(weights[c].tiny, found);
             }
         for (int64_t c = 0; c < channels; c++)
             if (!channel_is_even(k, own, first + c, &weights[c])) return 0;

@@ -1,14 +1,15 @@
 /* Transforms the input's tiles for Winograd's minimal filtering, and tells which of them it does not serve. */
-#include "winograd_tiles.h"
+#include "winograd_outliers.h"
 #include "pack.h"
 #include "sizes.h"
 #include "strip.h"
+#include <math.h>
 #include <string.h>
 
 enum {
     CELLS = FC_PIECE + 2, /* of a tile, along an axis, at most */
     NOT_FINITE = 0xff,    /* the exponent of infinities */
-    TOGETHER = 256        /* channels whose exponents are looked at together */
+    TOGETHER = 256        /* channels whose exponents, or pixels whose magnitudes, are looked at together */
 };
 
 fc_grid fc_grid_of(const fc_forward *call) {
@@ -47,33 +48,6 @@ fc_place fc_place_of(const fc_forward *call, const fc_grid *g, int64_t tile) {
 int64_t fc_segment_pixels(const fc_forward *call, const fc_grid *g) {
     const int64_t outputs = fc_least(call->pixels, g->wide) * g->m_columns;
     return g->reach_rows * fc_reach(outputs, call->problem.stride_w, call->problem.kw);
-}
-
-static uint32_t larger(uint32_t a, uint32_t b) { return a > b ? a : b; }
-
-/* Whether some output's window holds only values that are small beside the tile's largest, or that is not finite, or so
- * small that differences are flushed to zero. Strides are 1 where tiles are weighed. */
-static int is_uneven(const fc_problem *p, const fc_grid *g, const fc_place *at, const uint32_t *peaks, int64_t row) {
-    uint32_t most = 0, least = UINT32_MAX;
-    for (int64_t i = 0; i < g->reach_rows; i++)
-        for (int64_t j = 0; j < g->reach_columns; j++) most = larger(most, peaks[i * row + j]);
-    for (int64_t i = 0; i < at->rows; i++) {
-        uint32_t columns[FC_REACH] = {0};
-        for (int64_t k = 0; k < p->kh; k++)
-            for (int64_t j = 0; j < g->reach_columns; j++) columns[j] = larger(columns[j], peaks[(i + k) * row + j]);
-        for (int64_t j = 0; j < at->columns; j++) {
-            uint32_t window = 0;
-            for (int64_t k = 0; k < p->kw; k++) window = larger(window, columns[j + k]);
-            if (window < least) least = window;
-        }
-    }
-    if (most && most >> 23 < FC_TINY) return 1;
-    return most >> 23 == NOT_FINITE || (most >> 23) > (least >> 23) + FC_UNEVEN_BY;
-}
-
-/* Whether outputs round with cells outside their windows: in tiles of 3 or 4, and under taps that pad a piece. */
-static int is_weighed(const fc_problem *p, const fc_grid *g) {
-    return g->m_rows > 2 || g->m_columns > 2 || p->kh % g->pieces.rows || p->kw % g->pieces.columns;
 }
 
 /* The input of one row of tiles, in the caller's tensor or staged: what tiles' windows cover, from the first tile's
@@ -159,25 +133,37 @@ static segment segment_of(const fc_forward *call, const fc_grid *g, const fc_pla
     return s;
 }
 
+/* The magnitudes of a segment's row of pixels. */
+static void weigh_row(const fc_forward *call, const segment *s, int64_t row, int64_t wide, const float *weights,
+                      float *magnitudes) {
+    const void *pixels[TOGETHER];
+    const float alone = sqrtf((float)call->problem.c); /* as a root of a sum of squares would have it */
+    for (int64_t first = 0; first < wide; first += TOGETHER) {
+        const int64_t count = fc_least(TOGETHER, wide - first);
+        for (int64_t j = 0; j < count; j++) pixels[j] = pixel(s, row, first + j);
+        call->kernels->winograd.magnitudes(pixels, count, weights, call->problem.c, alone, magnitudes + first);
+    }
+}
+
 void fc_spread_tiles(const fc_forward *call, const fc_grid *g, int64_t first, int64_t end, const fc_spread *to) {
     const fc_problem *p = &call->problem;
-    const int weighed = to->peaks && is_weighed(p, g);
+    fc_filter_magnitudes filters = {0};
+    if (to->magnitudes) filters = fc_filter_magnitudes_at(call, call->magnitudes);
+    const int weighed = to->magnitudes && fc_tiles_are_weighed(call, g, &filters);
     for (int64_t tile = first, count; tile < end; tile += count) {
         count = fc_least(end - tile, g->wide - tile % g->wide);
         const fc_place start = fc_place_of(call, g, tile);
         const int64_t wide = fc_reach(count * g->m_columns, p->stride_w, p->kw);
         const segment s = segment_of(call, g, &start, wide, to);
         for (int64_t i = 0; i < g->reach_rows && weighed; i++)
-            for (int64_t j = 0; j < wide; j++) {
-                const void *of = pixel(&s, i, j);
-                to->peaks[i * wide + j] = of == s.zeros ? 0 : call->kernels->winograd.peak(&of, 1, p->c);
-            }
+            weigh_row(call, &s, i, wide, filters.of_channels, to->magnitudes + i * wide);
         for (int64_t t = 0; t < count; t++) {
             const int64_t column = t * g->m_columns * p->stride_w, done = tile + t - first;
             const fc_place at = fc_place_of(call, g, tile + t);
             spread_tile(call, g, &s, column, to->tiles + done * call->winograd.block,
                         to->exponents ? to->exponents + done * to->exponents_pitch : NULL);
-            if (to->peaks) to->uneven[done] = weighed && is_uneven(p, g, &at, to->peaks + column, wide);
+            if (to->magnitudes)
+                to->uneven[done] = weighed && fc_is_uneven(call, g, &filters, &at, to->magnitudes + column, wide);
         }
     }
 }

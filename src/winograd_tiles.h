@@ -7,11 +7,8 @@
 #include "winograd_filters.h"
 
 enum {
-    FC_TILE_OUTPUTS = 4,                        /* along an axis, at most, */
-    FC_REACH = FC_WIDEST + FC_TILE_OUTPUTS - 1, /* and pixels that their windows cover */
-    FC_TINY = 27,    /* the exponent of 2^-100: differences of smaller values may be flushed to zero */
-    FC_UNEVEN_BY = 8 /* binary orders of magnitude between a tile's largest value and the largest that an output, or
-                       the gradient of a tap, meets: the error is then 2^-24 * 2^8 of the latter */
+    FC_TILE_OUTPUTS = 4,                       /* along an axis, at most, */
+    FC_REACH = FC_WIDEST + FC_TILE_OUTPUTS - 1 /* and pixels that their windows cover */
 };
 
 /* Planes of cells begin an odd number of lines apart, so that the cells of a tile do not share a set of the first
@@ -43,7 +40,7 @@ fc_place fc_place_of(const fc_forward *call, const fc_grid *g, int64_t tile);
 typedef struct fc_spread {
     const char *zeros;       /* a pixel's */
     char *patch;             /* room for a segment's pixels, unless the call's windows are read in place */
-    uint32_t *peaks;         /* and for a number for each; null: tiles are not weighed */
+    float *magnitudes;       /* and for a number for each; null: tiles are not weighed */
     float *tiles;            /* [piece][block][cell][tile][channel of the block] */
     char *uneven;            /* [tile]: whether its outputs need direct sums; where tiles are weighed */
     uint8_t *exponents;      /* [tile][channel]: of the largest values; null: not wanted */

@@ -1,0 +1,35 @@
+/* Whether Winograd's minimal filtering is accurate for the outputs of a tile, whatever lies beside their windows.
+ *
+ * All outputs of a tile round with all of its cells and all taps of a filter: their errors grow with the root mean
+ * square of the cells' magnitudes and of the taps'. A direct sum's error grows with the magnitudes of its own products
+ * alone. Where a window's products are much smaller than the tile's, as in a shadow or under taps that meet zeros, its
+ * tile is summed directly. Magnitudes are estimates: of a pixel, over its channels, each weighted by its filters; of a
+ * tap of a filter, over some channels, each divided by the same weight. */
+#ifndef FC_WINOGRAD_OUTLIERS_H
+#define FC_WINOGRAD_OUTLIERS_H
+
+#include "winograd_tiles.h"
+
+/* What is known of a call's filters. */
+typedef struct fc_filter_magnitudes {
+    const float *of_channels; /* the mean magnitude of each input channel's filters, as far as looked at */
+    const float *of_taps;     /* [tap][column]: of each filter, beside the root mean square of its taps */
+    const float *least;       /* [tap]: of all filters */
+    int64_t columns;          /* of of_taps: a multiple of 16 */
+    float sum_of_least;
+    float tiny; /* pixels of smaller magnitude may have differences that are flushed to zero */
+} fc_filter_magnitudes;
+
+/* Bytes that fc_weigh_filters needs, and the magnitudes that it leaves there. */
+int64_t fc_filter_magnitudes_size(const fc_forward *call);
+void fc_weigh_filters(const fc_forward *call, void *memory);
+fc_filter_magnitudes fc_filter_magnitudes_at(const fc_forward *call, const void *memory);
+
+/* Whether tiles have to be weighed at all: outputs round with cells outside their windows, or taps are very uneven. */
+int fc_tiles_are_weighed(const fc_forward *call, const fc_grid *g, const fc_filter_magnitudes *filters);
+
+/* Whether the tile at this place needs direct sums; its pixels' magnitudes lie in rows of so many. */
+int fc_is_uneven(const fc_forward *call, const fc_grid *g, const fc_filter_magnitudes *filters, const fc_place *at,
+                 const float *magnitudes, int64_t row);
+
+#endif
