@@ -17,6 +17,9 @@ cnp.import_array()
 cdef extern from * nogil:
     """
     #include <stdlib.h>
+    #ifdef __linux__
+    #include <sys/mman.h>
+    #endif
 
     #ifdef _OPENMP
     #define FC_OPENMP _OPENMP
@@ -38,6 +41,16 @@ cdef extern from * nogil:
     static void *fc_kept_scratch;
     static size_t fc_taken_bytes; /* by the last call */
 
+    #define FC_HUGE_PAGE ((size_t)2 << 20)
+    static void *fc_aligned_memory(size_t bytes) {
+        const size_t line = bytes < FC_HUGE_PAGE / 2 ? 64 : FC_HUGE_PAGE;
+        void *memory = aligned_alloc(line, (bytes + line - 1) / line * line);
+    #ifdef __linux__
+        if (memory && line > 64) madvise(memory, (bytes + line - 1) / line * line, MADV_HUGEPAGE);
+    #endif
+        return memory;
+    }
+
     static void *fc_take_scratch(size_t bytes) {
         char *base = __atomic_exchange_n(&fc_kept_scratch, NULL, __ATOMIC_ACQ_REL);
         __atomic_store_n(&fc_taken_bytes, bytes, __ATOMIC_RELAXED);
@@ -46,7 +59,7 @@ cdef extern from * nogil:
             base = NULL;
         }
         if (!base) {
-            base = aligned_alloc(64, (bytes + 127) / 64 * 64);
+            base = fc_aligned_memory(bytes + 64);
             if (!base) return NULL;
             *(size_t *)base = bytes;
         }

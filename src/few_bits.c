@@ -1,5 +1,6 @@
 /* Looks at numbers until one needs many bits, which on ordinary data is the first that is not zero. */
 #include "few_bits.h"
+#include "float_mode.h"
 #include "pack.h"
 #include "sizes.h"
 #include <string.h>
@@ -34,21 +35,24 @@ static void add_bits(const float *values, int64_t count, fc_bits *seen) {
 /* A matrix of numbers at any strides. */
 static int add_bits_of(const fc_kernels *kernels, fc_dtype dtype, const void *from, int64_t row, int64_t column,
                        int64_t rows, int64_t columns, int most, fc_bits *seen) {
+    const fc_float_mode callers = fc_float_mode_enter();
     float values[AT_ONCE];
     int64_t at_once = FIRST;
+    int few = 1;
     const int64_t size = fc_dtype_size(dtype);
-    for (int64_t r = 0, some; r < rows; r += some) {
+    for (int64_t r = 0, some; r < rows && few; r += some) {
         some = columns < at_once ? fc_least(at_once / columns, rows - r) : 1;
-        for (int64_t c = 0, count; c < columns; c += count) {
+        for (int64_t c = 0, count; c < columns && few; c += count) {
             count = fc_least(at_once, columns - c);
             fc_stage_pixels(kernels, dtype, (const char *)from + (r * row + c * column) * size, row, column, some,
                             count, values, count);
             add_bits(values, some * count, seen);
-            if (fc_bit_count(*seen) > most || seen->highest >= NOT_FINITE + MANTISSA) return 0;
+            few = fc_bit_count(*seen) <= most && seen->highest < NOT_FINITE + MANTISSA;
             at_once = AT_ONCE;
         }
     }
-    return 1;
+    fc_float_mode_leave(callers);
+    return few;
 }
 
 int fc_add_bits_of_image(const fc_kernels *kernels, const fc_tensor *x, int64_t image, int64_t h, int64_t w, int64_t c,

@@ -128,6 +128,10 @@ typedef int fc_winograd_output_fn(const void *m, int64_t plane, int columns, voi
 typedef void fc_magnitudes_fn(const void *const *pixels, int64_t count, const float *weights, int64_t channels,
                               float alone, float *magnitudes);
 
+/* Adds to each column's sum the absolute values in it of a matrix, times their row's factor. */
+typedef void fc_add_sizes_fn(const float *matrix, int64_t row, int64_t rows, int64_t columns, const float *factors,
+                             float *sums);
+
 /* The least of the sums, over the rows of a matrix of so many columns, of each column's terms times their factors. */
 typedef float fc_least_fn(const float *terms, int64_t columns, int64_t rows, const float *factors);
 
@@ -146,6 +150,7 @@ typedef struct fc_winograd_kernels {
     fc_winograd_input_fn *gradient[16];
     fc_winograd_output_fn *taps[16];
     fc_magnitudes_fn *magnitudes;
+    fc_add_sizes_fn *add_sizes;
     fc_least_fn *least; /* of columns that are a multiple of 16 */
     fc_exponents_fn *exponents;
 } fc_winograd_kernels;

@@ -7,8 +7,8 @@
 enum {
     NEITHER = 2,    /* of the factors */
     TINY = 27,      /* the exponent of 2^-100: differences of smaller values may be flushed to zero */
-    UNEVEN_BY = 8,  /* binary orders of magnitude between a tile's largest product and the largest of a tap's gradient:
-                       the error is then 2^-24 * 2^8 of the latter */
+    UNEVEN_BY = 6,  /* binary orders of magnitude between a tile's largest product and the largest of a tap's gradient:
+                       the error is then 2^-24 * 2^6 of the latter */
     ROUNDOFF = 24,  /* of a float, in binary orders of magnitude */
     UNKNOWN = 0xff, /* an exponent that was not looked at yet */
     CHANNELS = 64   /* that are weighed together */

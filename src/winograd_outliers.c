@@ -1,5 +1,6 @@
 /* Weighs filters once a call, and tiles one by one. */
 #include "winograd_outliers.h"
+#include "float_mode.h"
 #include "pack.h"
 #include "sizes.h"
 #include <float.h>
@@ -47,16 +48,33 @@ static const char *tap_at(const fc_forward *call, int64_t tap, int64_t channel, 
     return (const char *)w->data + (at + channel * w->depth + column * w->column) * fc_dtype_size(call->x.dtype);
 }
 
+/* A block of filters at one tap, [channel][column], where it lies or, of another layout or dtype, in the room. */
+typedef struct block {
+    const float *first;
+    int64_t row;
+} block;
+
+static block block_at(const fc_forward *call, int64_t tap, int64_t channel, int64_t channels, int64_t column,
+                      int64_t columns, float *room) {
+    const void *from = tap_at(call, tap, channel, column);
+    if (call->w.column == 1 && !fc_is_half(call->x.dtype)) return (block){from, call->w.depth};
+    fc_stage_pixels(call->kernels, call->x.dtype, from, call->w.depth, call->w.column, channels, columns, room,
+                    columns);
+    return (block){room, columns};
+}
+
 /* Adds up each channel's magnitudes at one tap, of some columns from `first` on. */
 static void weigh_channels(const fc_forward *call, int64_t tap, int64_t first, float *sums) {
     const int64_t c = call->problem.c, columns = fc_least(COLUMNS, call->problem.f - first);
-    float values[COLUMNS * COLUMNS];
+    float room[COLUMNS * COLUMNS], ones[COLUMNS], found[COLUMNS];
+    for (int i = 0; i < COLUMNS; i++) ones[i] = 1;
     for (int64_t channel = 0, some; channel < c; channel += some) {
         some = fc_least(COLUMNS, c - channel);
-        fc_stage_pixels(call->kernels, call->x.dtype, tap_at(call, tap, channel, first), call->w.depth, call->w.column,
-                        some, columns, values, COLUMNS);
-        for (int64_t i = 0; i < some; i++)
-            for (int64_t f = 0; f < columns; f++) sums[channel + i] += fabsf(values[i * COLUMNS + f]);
+        const block w = block_at(call, tap, channel, some, first, columns, room);
+        const void *rows[COLUMNS];
+        for (int64_t i = 0; i < some; i++) rows[i] = w.first + i * w.row;
+        call->kernels->winograd.magnitudes(rows, some, ones, columns, 0, found);
+        for (int64_t i = 0; i < some; i++) sums[channel + i] += found[i];
     }
 }
 
@@ -76,18 +94,18 @@ static float magnitude_of_channel(const fc_forward *call, int64_t channel) {
 /* Adds up each column's magnitudes at one tap, of some channels from `first` on, divided by the channels' own. */
 static void weigh_columns(const fc_forward *call, int64_t tap, int64_t first, const float *of_channels, float *sums) {
     const int64_t f = call->problem.f, channels = fc_least(COLUMNS, call->problem.c - first);
-    float values[COLUMNS * COLUMNS], inverse[COLUMNS];
+    const int64_t most = call->w.column == 1 ? f : COLUMNS; /* together */
+    float room[COLUMNS * COLUMNS], inverse[COLUMNS];
     for (int64_t i = 0; i < channels; i++) inverse[i] = of_channels[first + i] > 0 ? 1 / of_channels[first + i] : 0;
-    for (int64_t column = 0; column < f; column += COLUMNS) {
-        const int64_t some = fc_least(COLUMNS, f - column);
-        fc_stage_pixels(call->kernels, call->x.dtype, tap_at(call, tap, first, column), call->w.depth, call->w.column,
-                        channels, some, values, COLUMNS);
-        for (int64_t i = 0; i < channels; i++)
-            for (int64_t k = 0; k < some; k++) sums[column + k] += fabsf(values[i * COLUMNS + k]) * inverse[i];
+    for (int64_t column = 0, some; column < f; column += some) {
+        some = fc_least(fc_is_half(call->x.dtype) ? COLUMNS : most, f - column);
+        const block w = block_at(call, tap, first, channels, column, some, room);
+        call->kernels->winograd.add_sizes(w.first, w.row, channels, some, inverse, sums + column);
     }
 }
 
 void fc_weigh_filters(const fc_forward *call, void *memory) {
+    const fc_float_mode callers = fc_float_mode_enter();
     const fc_problem *p = &call->problem;
     const int64_t taps = taps_of(call), columns = columns_of(call), groups = fc_parts(p->f, COLUMNS);
     float *const of_channels = memory, *const of_taps = of_channels + channels_end(call);
@@ -112,18 +130,28 @@ void fc_weigh_filters(const fc_forward *call, void *memory) {
         for (int64_t i = 0; i < sampled; i++)
             weigh_columns(call, tap, i * blocks / sampled * COLUMNS, of_channels, of_taps + tap * columns);
     for (int64_t tap = 0; tap < taps; tap++) least[tap] = 1;
-    for (int64_t f = 0; f < columns; f++) {
-        float squares = 0;
-        for (int64_t tap = 0; tap < taps; tap++) squares += of_taps[tap * columns + f] * of_taps[tap * columns + f];
-        const float root = sqrtf(squares / (float)taps);
-        for (int64_t tap = 0; tap < taps; tap++) {
-            float *const weight = &of_taps[tap * columns + f];
-            *weight = root > 0 && root < FLT_MAX ? *weight / root : 1; /* nothing is known of it: as if even */
-            least[tap] = *weight < least[tap] ? *weight : least[tap];
+    for (int64_t first = 0; first < columns; first += COLUMNS) {
+        float factors[COLUMNS] = {0}, known[COLUMNS]; /* nothing is known of a filter of zeros: as if it were even */
+        for (int64_t tap = 0; tap < taps; tap++)
+            for (int i = 0; i < COLUMNS; i++) {
+                const float weight = of_taps[tap * columns + first + i];
+                factors[i] += weight * weight;
+            }
+        for (int i = 0; i < COLUMNS; i++) {
+            const float root = sqrtf(factors[i] / (float)taps);
+            known[i] = root > 0 && root < FLT_MAX;
+            factors[i] = known[i] != 0 ? 1 / root : 0;
         }
+        for (int64_t tap = 0; tap < taps; tap++)
+            for (int i = 0; i < COLUMNS; i++) {
+                float *const weight = &of_taps[tap * columns + first + i];
+                *weight = known[i] != 0 ? *weight * factors[i] : 1;
+                least[tap] = *weight < least[tap] ? *weight : least[tap];
+            }
     }
     for (int64_t tap = 0; tap < taps; tap++) least[taps] += least[tap];
     least[taps + 1] = 0x1p-90f * (largest > 1 ? largest : 1);
+    fc_float_mode_leave(callers);
 }
 
 int fc_tiles_are_weighed(const fc_forward *call, const fc_grid *g, const fc_filter_magnitudes *filters) {
@@ -157,14 +185,16 @@ int fc_is_uneven(const fc_forward *call, const fc_grid *g, const fc_filter_magni
         }
     if (!finite || (most > 0 && most < filters->tiny)) return 1;
     if (most == 0) return 0;
+    /* A window's sum must be (taps * root of the mean square) / MOST_UNEVEN; mostly it is, whatever the root. */
+    const float share = (float)taps / MOST_UNEVEN;
+    if (least * filters->sum_of_least >= share * most) return 0;
+    const float scale = 1 / most; /* of squares that do not overflow */
     for (int64_t i = 0; i < g->reach_rows; i++)
         for (int64_t j = 0; j < g->reach_columns; j++) {
-            const float part = magnitudes[i * row + j] / most; /* whose square does not overflow */
+            const float part = magnitudes[i * row + j] * scale;
             squares += part * part;
         }
-    /* What a window's sum must be: (taps * root of the mean square) / MOST_UNEVEN. */
-    const float root = most * sqrtf(squares / (float)(g->reach_rows * g->reach_columns));
-    const float enough = root * ((float)taps / MOST_UNEVEN);
+    const float root = most * sqrtf(squares / (float)(g->reach_rows * g->reach_columns)), enough = share * root;
     if (least * filters->sum_of_least >= enough) return 0;
     for (int64_t i = 0; i < at->rows; i++)
         for (int64_t j = 0; j < at->columns; j++) {

@@ -150,12 +150,19 @@ void fc_spread_tiles(const fc_forward *call, const fc_grid *g, int64_t first, in
     fc_filter_magnitudes filters = {0};
     if (to->magnitudes) filters = fc_filter_magnitudes_at(call, call->magnitudes);
     const int weighed = to->magnitudes && fc_tiles_are_weighed(call, g, &filters);
-    for (int64_t tile = first, count; tile < end; tile += count) {
+    for (int64_t tile = first, count, before = 0; tile < end; tile += count, before = count) {
         count = fc_least(end - tile, g->wide - tile % g->wide);
         const fc_place start = fc_place_of(call, g, tile);
         const int64_t wide = fc_reach(count * g->m_columns, p->stride_w, p->kw);
         const segment s = segment_of(call, g, &start, wide, to);
-        for (int64_t i = 0; i < g->reach_rows && weighed; i++)
+        int64_t known = 0; /* rows of pixels that the tiles above, of the same image, share with these */
+        if (weighed && before == g->wide && count == before && start.y) {
+            known = g->reach_rows - g->m_rows * p->stride_h;
+            known = known > 0 ? known : 0;
+            memmove(to->magnitudes, to->magnitudes + (g->reach_rows - known) * wide,
+                    (size_t)(known * wide) * sizeof(float));
+        }
+        for (int64_t i = known; i < g->reach_rows && weighed; i++)
             weigh_row(call, &s, i, wide, filters.of_channels, to->magnitudes + i * wide);
         for (int64_t t = 0; t < count; t++) {
             const int64_t column = t * g->m_columns * p->stride_w, done = tile + t - first;

@@ -170,18 +170,75 @@ static void test_gradient(const fc_kernels *kernels) {
     release(w, "w guards", kernels->name);
 }
 
-static void test_peak(const fc_kernels *kernels) {
+/* A pixel's magnitude as the kernels form it: 16 parts, joined in a tree. */
+static float magnitude_of(const fc_kernels *kernels, const float *x, const float *weights, int64_t channels,
+                          float alone) {
+    float parts[16] = {0}, most = 0;
+    for (int64_t c = 0; c < channels; c++) {
+        const float size = fabsf(x[c]), product = size * weights[c];
+        parts[c % 16] = multiply_add(kernels, size, weights[c], parts[c % 16]);
+        most = product > most ? product : most;
+    }
+    for (int half = 8; half; half /= 2)
+        for (int i = 0; i < half; i++) parts[i] += parts[i + half];
+    return fmaxf(alone * most, parts[0]);
+}
+
+static void test_magnitudes(const fc_kernels *kernels) {
+    enum { MOST = 40 };
+    const int64_t channels = between(1, 100), pixels = between(1, MOST);
+    const float alone = (float)between(0, 20);
+    buffer x = numbers(pixels * channels), weights = numbers(channels);
+    const void *table[MOST];
+    float found[MOST + 1];
+    found[pixels] = 7;
+    for (int64_t c = 0; c < channels; c++) ((float *)weights.data)[c] = fabsf(at(&weights, c));
+    for (int64_t i = 0; i < pixels; i++) table[i] = x.data + (size_t)(i * channels) * sizeof(float);
+    kernels->winograd.magnitudes(table, pixels, (const float *)weights.data, channels, alone, found);
+    for (int64_t i = 0; i < pixels; i++)
+        if (found[i] != magnitude_of(kernels, table[i], (const float *)weights.data, channels, alone))
+            fail("magnitude", kernels->name, i, channels);
+    if (found[pixels] != 7) fail("magnitudes written", kernels->name, pixels, channels);
+    const int64_t pixel = between(0, pixels - 1);
+    ((float *)x.data)[pixel * channels + between(0, channels - 1)] = -NAN;
+    ((float *)weights.data)[0] = 1;
+    kernels->winograd.magnitudes(table, pixels, (const float *)weights.data, channels, alone, found);
+    for (int64_t i = 0; i < pixels; i++)
+        if ((found[i] != found[i]) != (i == pixel)) fail("magnitude of NaN", kernels->name, i, pixel);
+    release(x, "x guards", kernels->name);
+    release(weights, "weights guards", kernels->name);
+}
+
+static void test_sums_of_columns(const fc_kernels *kernels) {
+    const int64_t rows = between(1, 20), columns = 16 * between(1, 5), some = between(1, columns);
+    buffer matrix = numbers(rows * columns), factors = numbers(rows), sums = numbers(some), want = numbers(some);
+    memcpy(want.data, sums.data, sums.size);
+    float least = INFINITY;
+    for (int64_t f = 0; f < columns; f++) {
+        float sum = 0;
+        for (int64_t r = 0; r < rows; r++) {
+            const float value = at(&matrix, r * columns + f);
+            sum = multiply_add(kernels, value, at(&factors, r), sum);
+            float *const of_sizes = (float *)want.data + f;
+            if (f < some) *of_sizes = multiply_add(kernels, fabsf(value), at(&factors, r), *of_sizes);
+        }
+        least = sum < least ? sum : least;
+    }
+    const float *terms = (const float *)matrix.data, *by = (const float *)factors.data;
+    if (kernels->winograd.least(terms, columns, rows, by) != least) fail("least", kernels->name, rows, columns);
+    kernels->winograd.add_sizes(terms, columns, rows, some, by, (float *)sums.data);
+    if (memcmp(sums.data, want.data, want.size)) fail("sizes", kernels->name, rows, some);
+    release(matrix, "matrix guards", kernels->name);
+    release(factors, "factors guards", kernels->name);
+    release(sums, "sums guards", kernels->name);
+    release(want, "test", kernels->name);
+}
+
+static void test_exponents(const fc_kernels *kernels) {
     const int64_t channels = between(1, 100), cells = between(1, 9);
     buffer x = numbers(cells * channels);
     const void *table[9];
     for (int64_t i = 0; i < cells; i++) table[i] = x.data + (size_t)(i * channels) * sizeof(float);
-    float most = 0;
-    for (int64_t i = 0; i < cells * channels; i++) most = fmaxf(most, fabsf(at(&x, i)));
-    if (kernels->winograd.peak(table, cells, channels) != fc_bits_of_float(most))
-        fail("peak", kernels->name, cells, channels);
-    ((float *)x.data)[between(0, cells * channels - 1)] = -NAN;
-    if (kernels->winograd.peak(table, cells, channels) <= fc_bits_of_float(INFINITY))
-        fail("peak of NaN", kernels->name, cells, channels);
     const int64_t first = between(0, channels - 1);
     uint8_t found[100];
     kernels->winograd.exponents(table, cells, first, channels - first, found);
@@ -205,10 +262,12 @@ int main(int argc, char **argv) {
             test_products(kernels);
             test_transforms(kernels);
             test_gradient(kernels);
-            test_peak(kernels);
+            test_magnitudes(kernels);
+            test_sums_of_columns(kernels);
+            test_exponents(kernels);
         }
-        printf("%s (%s): %d products, transforms and peaks\n", kernels->name, kernels->fused ? "fused" : "not fused",
-               problems);
+        printf("%s (%s): %d products, transforms and magnitudes\n", kernels->name,
+               kernels->fused ? "fused" : "not fused", problems);
     }
     return 0;
 }
