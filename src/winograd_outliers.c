@@ -16,7 +16,7 @@ enum {
 };
 
 /* The most that a tile's errors may be, beside those of an even one. Even noise has 1, at a corner of the image 1.9. */
-#define MOST_UNEVEN 3.0f
+#define MOST_UNEVEN 4.0f
 /* Taps are as good as even if the least of a filter's is this part of their root mean square: tiles whose outputs round
  * with their own cells alone need no weighing then. */
 #define EVEN_TAPS 0.2f
