@@ -58,3 +58,6 @@ if not _built_elsewhere():
         "set_num_threads",
         "show_config",
     ]
+
+    def __dir__() -> list[str]:
+        return __all__

@@ -101,23 +101,34 @@ def height_width(name: str, values: tuple[int, ...], first: bool) -> Pair:
 
 def explicit_padding(padding: Any) -> tuple[Pair, ...] | str:
     """'SAME', 'VALID', or four pairs in the order of the data format."""
+    return padding_pairs("padding", padding, 4)
+
+
+_COUNTS = {3: "three", 4: "four", 5: "five"}
+
+
+def padding_pairs(name: str, padding: Any, count: int) -> tuple[Pair, ...] | str:
+    """'SAME', 'VALID', or a pair of sizes for each of so many dimensions."""
     if isinstance(padding, bytes):
         padding = padding.decode("ascii", "replace")
+    pairs_of = f"a list of {_COUNTS[count]} pairs"
     if isinstance(padding, str):
         if padding == "EXPLICIT":
-            raise ValueError("padding: 'EXPLICIT' is not a value; give the list of four pairs itself")
+            raise ValueError(f"{name}: 'EXPLICIT' is not a value; give {pairs_of} itself".replace("a list", "the list"))
         if padding not in ("SAME", "VALID"):
-            raise ValueError(f"padding: {padding!r} is not one of 'SAME' and 'VALID', nor a list of four pairs")
+            meant = f"; did you mean {padding.upper()!r}?" if padding.upper() in ("SAME", "VALID") else ""
+            raise ValueError(f"{name}: {padding!r} is not one of 'SAME' and 'VALID', nor {pairs_of}{meant}")
         return padding
     if isinstance(padding, np.ndarray) and padding.ndim and padding.dtype.kind in "iu":
         padding = padding.tolist()
     if not isinstance(padding, (list, tuple)):
-        raise TypeError(f"padding: expected 'SAME', 'VALID' or a list of four pairs, got {padding!r}")
-    if len(padding) != 4 or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in padding):
-        raise ValueError(f"padding: {padding!r} is not a list of four pairs, [[0, 0], [1, 1], [1, 1], [0, 0]] say")
-    pairs = tuple((integer("padding", before), integer("padding", after)) for before, after in padding)
+        raise TypeError(f"{name}: expected 'SAME', 'VALID' or {pairs_of}, got {told(padding)}")
+    if len(padding) != count or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in padding):
+        example = [[0, 0], *[[1, 1]] * (count - 2), [0, 0]]
+        raise ValueError(f"{name}: {told(padding)} is not {pairs_of}, such as {example}")
+    pairs = tuple((integer(name, before), integer(name, after)) for before, after in padding)
     if any(cells < 0 for pair in pairs for cells in pair):
-        raise ValueError(f"padding: {padding!r}: entries must be nonnegative")
+        raise ValueError(f"{name}: {padding!r}: entries must be nonnegative")
     return pairs
 
 

@@ -7,7 +7,6 @@ import numpy
 
 cimport cython
 cimport numpy as cnp
-from libc.math cimport erf as c_erf
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memset
@@ -16,11 +15,6 @@ cnp.import_array()
 
 cdef extern from * nogil:
     """
-    #include <stdlib.h>
-    #ifdef __linux__
-    #include <sys/mman.h>
-    #endif
-
     #ifdef _OPENMP
     #define FC_OPENMP _OPENMP
     #else
@@ -34,50 +28,15 @@ cdef extern from * nogil:
     #ifndef FC_FLAGS
     #define FC_FLAGS ""
     #endif
-
-    /* Scratch is kept from call to call, for fresh pages cost more than small convolutions: one buffer, taken by one
-     * call at a time; a call that finds it taken allocates its own. Its first 64 bytes hold its size. */
-    #define FC_MOST_KEPT ((size_t)64 << 20)
-    static void *fc_kept_scratch;
-    static size_t fc_taken_bytes; /* by the last call */
-
-    #define FC_HUGE_PAGE ((size_t)2 << 20)
-    static void *fc_aligned_memory(size_t bytes) {
-        const size_t line = bytes < FC_HUGE_PAGE / 2 ? 64 : FC_HUGE_PAGE;
-        void *memory = aligned_alloc(line, (bytes + line - 1) / line * line);
-    #ifdef __linux__
-        if (memory && line > 64) madvise(memory, (bytes + line - 1) / line * line, MADV_HUGEPAGE);
-    #endif
-        return memory;
-    }
-
-    static void *fc_take_scratch(size_t bytes) {
-        char *base = __atomic_exchange_n(&fc_kept_scratch, NULL, __ATOMIC_ACQ_REL);
-        __atomic_store_n(&fc_taken_bytes, bytes, __ATOMIC_RELAXED);
-        if (base && *(size_t *)base < bytes) {
-            free(base);
-            base = NULL;
-        }
-        if (!base) {
-            base = fc_aligned_memory(bytes + 64);
-            if (!base) return NULL;
-            *(size_t *)base = bytes;
-        }
-        return base + 64;
-    }
-
-    static void fc_give_scratch(void *scratch) {
-        void *base = (char *)scratch - 64;
-        if (*(size_t *)base <= FC_MOST_KEPT) base = __atomic_exchange_n(&fc_kept_scratch, base, __ATOMIC_ACQ_REL);
-        free(base);
-    }
     """
-    size_t fc_taken_bytes
     const int FC_OPENMP
     const char *FC_COMPILER
     const char *FC_FLAGS
+
+cdef extern from "scratch.h" nogil:
     void *fc_take_scratch(size_t bytes)
     void fc_give_scratch(void *scratch)
+    size_t fc_scratch_bytes()
 
 from fastconv._tensors cimport (
     changed, check_arrays, check_dense, check_strided, filters_of, images, merge_images, problem_of, set_part, sum_of,
@@ -134,7 +93,7 @@ def build():
 
 def scratch_bytes():
     """What the last convolution took for all its threads, its own packed filters included; for the benchmarks."""
-    return fc_taken_bytes
+    return fc_scratch_bytes()
 
 
 @cython.final

@@ -10,7 +10,18 @@ import pytest
 import fastconv
 from fastconv import _config, _options, _parts, _problem, _shape, _threads, filters
 from fastconv._cuda import planner
-from fastconv.nn import activation, conv, depthwise, gradient, normalization, pool, transpose, variants
+from fastconv.nn import (
+    _activation,
+    _conv,
+    _depthwise,
+    _gradient,
+    _normalization,
+    _pool,
+    _pool_nd,
+    _softmax,
+    _transpose,
+    _variants,
+)
 
 ROOT = Path(__file__).parent.parent
 
@@ -18,14 +29,16 @@ ROOT = Path(__file__).parent.parent
 @pytest.mark.parametrize(
     "module",
     [
-        activation,
-        conv,
-        depthwise,
-        gradient,
-        normalization,
-        pool,
-        transpose,
-        variants,
+        _activation,
+        _conv,
+        _depthwise,
+        _gradient,
+        _normalization,
+        _pool,
+        _pool_nd,
+        _softmax,
+        _transpose,
+        _variants,
         filters,
         _parts,
         _config,

@@ -4,7 +4,7 @@ Given CuPy arrays wherever they take arrays, they compute on those arrays' devic
 CuPy arrays. The two kinds do not mix: that is a TypeError.
 """
 
-from fastconv.nn.activation import (
+from fastconv.nn._activation import (
     elu,
     elu_grad,
     gelu,
@@ -16,33 +16,32 @@ from fastconv.nn.activation import (
     relu_grad,
     silu,
 )
-from fastconv.nn.conv import conv2d
-from fastconv.nn.depthwise import (
+from fastconv.nn._conv import conv2d
+from fastconv.nn._depthwise import (
     depthwise_conv2d,
     depthwise_conv2d_backprop_filter,
     depthwise_conv2d_backprop_input,
     separable_conv2d,
 )
-from fastconv.nn.gradient import conv2d_backprop_filter, conv2d_backprop_input
-from fastconv.nn.normalization import (
+from fastconv.nn._gradient import conv2d_backprop_filter, conv2d_backprop_input
+from fastconv.nn._normalization import (
     batch_normalization,
     bias_add,
     bias_add_grad,
     local_response_normalization,
     local_response_normalization_grad,
 )
-from fastconv.nn.pool import (
-    avg_pool,
+from fastconv.nn._pool import (
     avg_pool2d,
     avg_pool2d_grad,
-    max_pool,
     max_pool2d,
     max_pool2d_grad,
     max_pool_with_argmax,
 )
-from fastconv.nn.softmax import softmax, softmax_grad
-from fastconv.nn.transpose import atrous_conv2d_transpose, conv1d_transpose, conv2d_transpose
-from fastconv.nn.variants import atrous_conv2d, conv1d, convolution
+from fastconv.nn._pool_nd import avg_pool, max_pool
+from fastconv.nn._softmax import softmax, softmax_grad
+from fastconv.nn._transpose import atrous_conv2d_transpose, conv1d_transpose, conv2d_transpose
+from fastconv.nn._variants import atrous_conv2d, conv1d, convolution
 
 __all__ = [
     "atrous_conv2d",
@@ -83,3 +82,7 @@ __all__ = [
     "softmax",
     "softmax_grad",
 ]
+
+
+def __dir__() -> list[str]:
+    return __all__

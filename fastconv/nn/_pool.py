@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_beside, array_of, check_output, shape_of
+from fastconv._arguments import array_beside, array_of, check_output, is_real, shape_of
 from fastconv._backend import is_on_device, moved, on_its_device
 from fastconv.nn._elementwise import stored
 from fastconv.nn._windows import (
@@ -24,9 +24,9 @@ from fastconv.nn._windows import (
 )
 
 
-def _pooled(name: str, input: ArrayLike) -> np.ndarray:
+def pooled(name: str, input: ArrayLike) -> np.ndarray:
     x = array_of(name, input)
-    if x.dtype.kind not in "fiu" and not x.dtype.name.startswith(("bfloat", "float")):
+    if not is_real(x.dtype) or x.dtype == bool:
         raise TypeError(f"{name}: dtype {x.dtype} is not a number; convert it with astype (shape {x.shape})")
     return x
 
@@ -98,7 +98,7 @@ def max_pool2d(
     array([[ 5.,  7.],
            [13., 15.]], dtype=float32)
     """
-    x = _pooled("input", input)
+    x = pooled("input", input)
     windows, depth = windows_of("input", x.shape, ksize, strides, padding, data_format, True)
     images = as_images(windows, x)
     y = _output(out, result_shape(windows, x.shape, images.shape[3] // depth), x.dtype, x, input)
@@ -171,7 +171,7 @@ def avg_pool2d(
     array([[ 2.5,  4.5],
            [10.5, 12.5]], dtype=float32)
     """
-    x = _pooled("input", input)
+    x = pooled("input", input)
     if x.dtype.kind in "iu":
         raise TypeError(f"input: dtype {x.dtype} is not a floating one; convert it with astype (shape {x.shape})")
     windows, _ = windows_of("input", x.shape, ksize, strides, padding, data_format, False)
@@ -180,88 +180,6 @@ def avg_pool2d(
     if y.size:
         run_pool(windows, True, images, as_images(windows, y))
     return y
-
-
-def max_pool(
-    input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
-    name: str | None = None,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """The older name of ``max_pool2d``, for images with four dimensions.
-
-    Parameters
-    ----------
-    input, ksize, strides, padding, data_format, name, out
-        As for ``max_pool2d``.
-
-    Returns
-    -------
-    numpy.ndarray
-        What ``max_pool2d`` returns.
-
-    Raises
-    ------
-    ValueError, TypeError, NotImplementedError
-        Where ``max_pool2d`` raises them.
-
-    References
-    ----------
-    https://www.tensorflow.org/api_docs/python/tf/nn/max_pool
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import nn
-    >>> nn.max_pool(np.ones((1, 4, 4, 1), np.float32), 2, 2, "SAME").shape
-    (1, 2, 2, 1)
-    """
-    return max_pool2d(input, ksize, strides, padding, data_format, out=out)
-
-
-def avg_pool(
-    input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: str,
-    data_format: str | None = None,
-    name: str | None = None,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """The older name of ``avg_pool2d``, for images with four dimensions.
-
-    Parameters
-    ----------
-    input, ksize, strides, padding, data_format, name, out
-        As for ``avg_pool2d``.
-
-    Returns
-    -------
-    numpy.ndarray
-        What ``avg_pool2d`` returns.
-
-    Raises
-    ------
-    ValueError, TypeError, NotImplementedError
-        Where ``avg_pool2d`` raises them.
-
-    References
-    ----------
-    https://www.tensorflow.org/api_docs/python/tf/nn/avg_pool
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import nn
-    >>> nn.avg_pool(np.ones((1, 4, 4, 1), np.float32), 2, 2, "SAME").shape
-    (1, 2, 2, 1)
-    """
-    return avg_pool2d(input, ksize, strides, padding, data_format, out=out)
 
 
 def _counting(like: np.ndarray, count: int) -> np.ndarray:
@@ -341,7 +259,7 @@ def max_pool_with_argmax(
     >>> value.item(), place.item()
     (9.0, 1)
     """
-    x = _pooled("input", input)
+    x = pooled("input", input)
     kind = np.dtype(output_dtype)
     if kind not in (np.dtype(np.int32), np.dtype(np.int64)):
         raise TypeError(f"output_dtype: {output_dtype!r} is not int32 or int64")
@@ -408,7 +326,7 @@ def max_pool2d_grad(
     array([[0., 5.],
            [0., 0.]], dtype=float32)
     """
-    x = _pooled("orig_input", orig_input)
+    x = pooled("orig_input", orig_input)
     windows, depth = windows_of("orig_input", x.shape, ksize, strides, padding, data_format, True)
     if depth > 1:
         raise NotImplementedError(f"ksize: {ksize!r} spans channels")
@@ -481,7 +399,7 @@ def avg_pool2d_grad(
     array([[2., 2.],
            [2., 2.]], dtype=float32)
     """
-    dy = _pooled("grad", grad)
+    dy = pooled("grad", grad)
     shape = shape_of("orig_input_shape", orig_input_shape)
     windows, _ = windows_of("orig_input_shape", shape, ksize, strides, padding, data_format, False)
     want = result_shape(windows, shape, shape[1 if windows.first else 3])

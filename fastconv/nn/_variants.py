@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 from fastconv._arguments import array_of, as_array, spatial
 from fastconv._backend import is_array
 from fastconv._prepared import PreparedFilters
-from fastconv.nn.conv import conv2d
+from fastconv.nn._conv import conv2d
 
 
 def positive_rate(rate: Any) -> tuple[int, ...]:

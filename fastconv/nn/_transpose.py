@@ -8,8 +8,8 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_of, shape_of
-from fastconv.nn.gradient import input_gradient
-from fastconv.nn.variants import as_row, bank_as_row, positive_rate, result_as_row, row_arguments
+from fastconv.nn._gradient import input_gradient
+from fastconv.nn._variants import as_row, bank_as_row, positive_rate, result_as_row, row_arguments
 
 
 def conv2d_transpose(

@@ -11,8 +11,8 @@ from numpy.typing import ArrayLike
 from fastconv._arguments import array_of, as_array, channels_first, shape_of
 from fastconv._backend import is_array, on_its_device
 from fastconv._prepared import PreparedFilters
-from fastconv.nn.conv import conv2d
-from fastconv.nn.gradient import conv2d_backprop_filter, input_gradient
+from fastconv.nn._conv import conv2d
+from fastconv.nn._gradient import conv2d_backprop_filter, input_gradient
 
 
 def _as_groups(name: str, filters: Any) -> Any:
