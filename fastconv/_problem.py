@@ -76,6 +76,30 @@ class ConvProblem(NamedTuple):
     def filter_is_empty(self) -> bool:
         return 0 in (self.kh, self.kw)
 
+    @property
+    def is_column(self) -> bool:
+        """Whether images and filters are columns, of more than one tap: the same memory as rows."""
+        return self.w == self.kw == self.ow == 1 and self.h > 1 and self.kh > 1
+
+    def as_row(self) -> ConvProblem:
+        """The same for images and filters whose columns are rows."""
+        return self._replace(
+            h=1,
+            w=self.h,
+            kh=1,
+            kw=self.kh,
+            oh=1,
+            ow=self.oh,
+            stride_h=1,
+            stride_w=self.stride_h,
+            dilation_h=1,
+            dilation_w=self.dilation_h,
+            pad_top=0,
+            pad_bottom=0,
+            pad_left=self.pad_top,
+            pad_right=self.pad_bottom,
+        )
+
     def __str__(self) -> str:
         return (
             f"n{self.n}h{self.h}w{self.w}c{self.c}_k{self.kh}x{self.kw}f{self.f}"

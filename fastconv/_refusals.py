@@ -38,8 +38,10 @@ NARROW_GROUPS, NARROW_ROW, NARROW_REACH = (2, 4), 48, 1 << 16
 EACH_GROUP = 20
 
 # More output channels than this fill vectors well enough; fewer input channels for each of them than this do not pay
-# for adding up the taps; more taps and channels than this do not stay in the caches.
+# for adding up the taps; more taps and channels than this do not stay in the caches, unless a row's products and the
+# packed filters are no more elements than these.
 TAP_PRODUCTS_CHANNELS, TAP_PRODUCTS_DEPTH, TAP_PRODUCTS_MOST = 7, 4, 1024
+TAP_PRODUCTS_ROW, TAP_PRODUCTS_FILTERS = 1 << 16, 1 << 20
 
 
 def never(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
@@ -108,7 +110,9 @@ def unless_tap_products(problem: ConvProblem, dtype: np.dtype, options: Options)
         return "there are enough output channels for vectors, or too few input channels to sum"
     if problem.kh * problem.kw == 1:
         return "the filter is 1x1"
-    if problem.kh * problem.kw * problem.f > TAP_PRODUCTS_MOST:
+    products = problem.kh * problem.kw * problem.f  # of an input pixel
+    is_small = products * problem.w <= TAP_PRODUCTS_ROW and products * problem.c <= TAP_PRODUCTS_FILTERS
+    if products > TAP_PRODUCTS_MOST and not is_small:
         return "the filters are too large for the caches"
     if (problem.stride_h, problem.stride_w, problem.dilation_h, problem.dilation_w) != (1, 1, 1, 1):
         return "the filter is strided or dilated"

@@ -9,8 +9,16 @@ from problems import SUPPORTED
 from fastconv import _cpu
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# "all": every architecture and more random problems, as .ci/run does; "new": the same, and draws anew.
+WHICH = os.environ.get("FASTCONV_TESTS", "")
+if WHICH not in ("", "all", "new"):
+    raise pytest.UsageError(f"FASTCONV_TESTS={WHICH!r} is not 'all' or 'new'")
 settings.register_profile(
-    "fastconv", deadline=None, print_blob=True, suppress_health_check=[HealthCheck.function_scoped_fixture]
+    "fastconv",
+    deadline=None,
+    print_blob=True,
+    derandomize=WHICH != "new",
+    suppress_health_check=[HealthCheck.function_scoped_fixture],
 )
 settings.load_profile("fastconv")
 

@@ -20,8 +20,10 @@ def assert_equal_to_tensorflow(case):
     TensorFlow's half precisions may round partial sums: they get 4 roundoffs of the magnitude.
     """
     ours = nn.conv2d(*case)
-    theirs = tf.nn.conv2d(*case).numpy()
     assert_close(ours, case)
+    if not is_determined(ours, case):
+        return
+    theirs = tf.nn.conv2d(*case).numpy()
     assert theirs.shape == ours.shape
     assert theirs.dtype == ours.dtype
     name = ours.dtype.name
@@ -33,6 +35,16 @@ def assert_equal_to_tensorflow(case):
     if ours.dtype.itemsize == 2:
         bound += 4 * ROUNDOFF[name] * size + 2.0**-24
     assert (abs(ours.astype(float) - theirs.astype(float)) <= bound).all()
+
+
+def is_determined(result, case):
+    """Whether TensorFlow's result is the same each time.
+
+    On CPUs with AMX, oneDNN's bfloat16 gives for some outputs of one column, with strides (1, 2), what is in memory by
+    chance: 0, -85 and -2.7e28 were seen for one and the same output.
+    """
+    strides = case.strides if isinstance(case.strides, tuple) else (case.strides,) * 2
+    return EIGEN or case.input.dtype.name != "bfloat16" or result.shape[2] > 1 or strides[1] == 1
 
 
 GRID = list(

@@ -3,8 +3,9 @@
 import numpy as np
 import pytest
 from hypothesis import assume, given
-from problems import assert_close, cases
+from problems import assert_close, cases, random_array
 
+import fastconv
 from fastconv import _parts, _plan, nn, options
 from fastconv._parts import phases, rectangles, worth_cutting
 from fastconv._problem import ConvProblem
@@ -106,3 +107,48 @@ def test_large_dilations_skip_the_taps_outside_forward_and_backward():
     calls, complete = _plan._calls_of(phases(problem)[0], np.dtype(np.float32), _plan.Options(), True)
     assert complete
     assert sum(call[0].problem.multiply_adds for call in calls) < 0.6 * problem.multiply_adds
+
+
+@pytest.mark.parametrize("layout", ["NHWC", "NCHW"])
+@pytest.mark.parametrize("dtype", ["float32", "float16", "int32"])
+@pytest.mark.parametrize(("channels", "filters", "groups"), [(1, 1, 1), (16, 16, 1), (6, 6, 6), (8, 4, 2)])
+def test_columns_are_computed_as_rows(layout, dtype, channels, filters, groups):
+    rng = np.random.default_rng(0)
+    x = random_array(rng, (2, 40, 1, channels), dtype)
+    w = random_array(rng, (5, 1, channels // groups, filters), dtype)
+
+    def turned(array):
+        return array.transpose(1, 0, 2, 3) if array is w or array.shape == w.shape else array.transpose(0, 2, 1, 3)
+
+    def given(array):
+        return array.transpose(0, 3, 1, 2) if layout == "NCHW" else array
+
+    def back(array):
+        return array.transpose(0, 2, 3, 1) if layout == "NCHW" else array
+
+    options_of = {"strides": [1, 2, 1, 1], "padding": "SAME"}
+    of_rows = {"strides": [1, 1, 2, 1], "padding": "SAME"}
+    if layout == "NCHW":
+        options_of = {"strides": [1, 1, 2, 1], "padding": "SAME", "data_format": "NCHW"}
+    y = back(nn.conv2d(given(x), w, **options_of, bias=np.ones(filters, dtype)))
+    np.testing.assert_array_equal(turned(y), nn.conv2d(turned(x), turned(w), **of_rows, bias=np.ones(filters, dtype)))
+    dx = back(nn.conv2d_backprop_input(given(x).shape, w, given(y), **options_of))
+    rows = nn.conv2d_backprop_input(turned(x).shape, turned(w), turned(y), **of_rows)
+    np.testing.assert_array_equal(turned(dx), rows)
+    dw = nn.conv2d_backprop_filter(given(x), w.shape, given(y), **options_of)
+    rows = nn.conv2d_backprop_filter(turned(x), turned(w).shape, turned(y), **of_rows)
+    np.testing.assert_array_equal(turned(dw), rows)
+    np.testing.assert_array_equal(
+        nn.conv2d(given(x), fastconv.prepare(w), **options_of),
+        given(y - 1) if dtype == "int32" else nn.conv2d(given(x), w, **options_of),
+    )
+
+
+def test_gradients_of_many_taps_over_few_pixels_are_right():
+    rng = np.random.default_rng(0)
+    w, dy = random_array(rng, (5, 300, 1, 20), "float32"), random_array(rng, (1, 8, 1, 20), "float32")
+    dx = nn.conv2d_backprop_input((1, 12, 300, 1), w, dy, 1, "VALID")
+    want = np.zeros((12, 300))
+    for i in range(5):
+        want[i : i + 8] += dy[0, :, 0].astype(float) @ w[i, :, 0].T.astype(float)
+    np.testing.assert_allclose(dx[0, :, :, 0], want, rtol=1e-5, atol=1e-5)

@@ -1,10 +1,14 @@
 """The tests of the kernels and functions once more, with CuPy itself, where there is a device."""
 
-import importlib
+import importlib.util
 import os
 
 import numpy as np
 import pytest
+
+if importlib.util.find_spec("cupy") is None:
+    pytest.skip("CuPy is not installed", allow_module_level=True)
+
 from problems import inputs
 from standin import forget
 from test_cuda_kernels import (
