@@ -357,11 +357,12 @@ def check_output(
 def shape_of(name: str, value: Any) -> tuple[int, ...]:
     """A shape: a sequence of integers, none negative."""
     if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
-        raise TypeError(f"{name}: expected a sequence of integers, got {value!r}")
+        raise TypeError(f"{name}: expected a sequence of integers, got {told(value)}")
     try:
         sizes = tuple([operator.index(size) for size in value])
     except TypeError:
-        raise TypeError(f"{name}: expected a sequence of integers, got {value!r}") from None
+        hint = "; did you mean its shape?" if is_array(value) and np.ndim(value) > 1 else ""
+        raise TypeError(f"{name}: expected a sequence of integers, got {told(value)}{hint}") from None
     if min(sizes, default=0) < 0:
         raise ValueError(f"{name}: {sizes} has a negative entry")
     return sizes

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import os
 import sys
 
 from fastconv import __version__
@@ -10,7 +11,6 @@ from fastconv import __version__
 
 def _parser() -> argparse.ArgumentParser:
     from fastconv import filters
-    from fastconv._images import BORDERS
 
     parser = argparse.ArgumentParser(
         prog="fastconv", description="tf.nn.conv2d for NumPy arrays, without TensorFlow: shown on images."
@@ -26,7 +26,7 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument("--kernel", required=True, metavar="NAME", help=", ".join(filters.NAMES))
     one.add_argument("-o", "--output", required=True, metavar="OUT", help="the file to write")
     one.add_argument(
-        "--border", default="zero", choices=sorted(BORDERS), help="what lies outside the image (default: zero)"
+        "--border", default="reflect", choices=filters.BORDERS, help="what lies outside the image (default: reflect)"
     )
 
     commands.add_parser("info", help="show how fastconv was built and what it uses here")
@@ -49,8 +49,18 @@ def main(arguments: list[str] | None = None) -> int:
             _demo.run(parsed.image)
         else:
             _filter(parsed.image, parsed.kernel, parsed.output, parsed.border)
+        sys.stdout.flush()
     except _images.ImageError as error:
         print(f"fastconv: {error}", file=sys.stderr)
+        return 1
+    except MemoryError as error:
+        print(f"fastconv: not enough memory{f' ({error})' if str(error) else ''}", file=sys.stderr)
+        return 1
+    except KeyboardInterrupt:
+        print("fastconv: interrupted", file=sys.stderr)
+        return 130
+    except BrokenPipeError:  # whoever reads the output has closed it, as head does
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 1
     return 0
 
@@ -61,4 +71,4 @@ def _filter(image: str, name: str, output: str, border: str) -> None:
     if name not in filters.NAMES:
         raise _images.ImageError(f"{name}: no such kernel; there are {', '.join(filters.NAMES)}")
     pixels, opacity, white = _images.read(image)
-    _images.write(output, _images.apply(filters.kernel(name), pixels, border), opacity, white)
+    _images.write(output, filters.apply(pixels, filters.kernel(name), border=border), opacity, white)

@@ -2,15 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 from typing import Any
 
 import numpy as np
-
-from fastconv import nn
-
-# What numpy.pad calls the borders that are not zeros.
-BORDERS = {"zero": "constant", "reflect": "reflect", "edge": "edge"}
 
 
 class ImageError(Exception):
@@ -51,19 +47,6 @@ def read(path: str) -> tuple[np.ndarray, np.ndarray | None, float]:
     return pixels.astype(np.float32), opacity, white
 
 
-def apply(kernel: np.ndarray, image: np.ndarray, border: str = "zero") -> np.ndarray:
-    """Each channel of the image convolved with the kernel, at the same size."""
-    planes = image.transpose(2, 0, 1)[..., np.newaxis]
-    rows, columns = (len(kernel) // 2,) * 2, (len(kernel[0]) // 2,) * 2
-    if border == "zero":
-        padding: Any = [(0, 0), rows, columns, (0, 0)]
-    else:
-        if border == "reflect" and min(image.shape[:2]) <= max(rows[0], columns[0]):
-            border = "edge"  # nothing to reflect in an image as narrow as the border
-        planes, padding = np.pad(planes, ((0, 0), rows, columns, (0, 0)), mode=BORDERS[border]), "VALID"  # type: ignore[call-overload]
-    return nn.conv2d(planes, kernel[:, :, np.newaxis, np.newaxis], 1, padding)[..., 0].transpose(1, 2, 0)
-
-
 def write(path: str, image: np.ndarray, opacity: np.ndarray | None = None, white: float = 255.0) -> None:
     """Rounds to the range of the pixels and writes the file, in the format that its name tells."""
     image_module = pillow()
@@ -71,7 +54,15 @@ def write(path: str, image: np.ndarray, opacity: np.ndarray | None = None, white
     pixels = np.clip(np.rint(image), 0, white).astype(kind)
     if opacity is not None:
         pixels = np.dstack([pixels, opacity.astype(kind)])
+    # Beside it, then renamed: a write that fails leaves what was there.
+    folder, name = os.path.split(path)
+    beside = os.path.join(folder, f".{os.getpid()}-{name}")
     try:
-        image_module.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(path)
+        image_module.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(beside)
+        os.replace(beside, path)
     except (OSError, ValueError) as error:
-        raise ImageError(f"{path}: cannot be written ({error})") from None
+        what = "JPEG has no transparency: choose a name that ends with .png" if "RGBA" in str(error) else error
+        raise ImageError(f"{path}: cannot be written ({what})") from None
+    finally:
+        with contextlib.suppress(OSError):
+            os.remove(beside)

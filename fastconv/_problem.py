@@ -187,7 +187,10 @@ def conv_problem(
     """
     shapes = f"input shape {input_shape}, filter shape {filter_shape}"
     if len(input_shape) < 4:
-        raise ValueError(f"input: must be 4-dimensional or more, but has {len(input_shape)} dimensions ({shapes})")
+        hint = "; one image of shape (H, W, C) is image[None]" if len(input_shape) == 3 else ""
+        raise ValueError(
+            f"input: must be 4-dimensional or more, but has {len(input_shape)} dimensions ({shapes}){hint}"
+        )
     if len(filter_shape) != 4:
         raise ValueError(f"filters: must be 4-dimensional, but has {len(filter_shape)} dimensions ({shapes})")
     n = 1
@@ -200,12 +203,15 @@ def conv_problem(
     if c % depth:
         raise ValueError(
             f"filters: the input depth, {c}, must be evenly divisible by the filter depth, {depth} ({shapes})"
+            + _likely_cause(input_shape, filter_shape, channels_first)
         )
     groups = max(1, c // depth)
     rows, columns = (padding, padding) if isinstance(padding, str) else padding
+    if kh * kw * depth * f * _WIDEST > _MOST_BYTES:
+        raise ValueError(f"filters: their shape, {filter_shape}, is too large for an array ({shapes})")
     oh, top, bottom = output_size("filters", "height", h, kh, strides[0], dilations[0], rows, shapes, gradient)
     ow, left, right = output_size("filters", "width", w, kw, strides[1], dilations[1], columns, shapes, gradient)
-    if n * oh * ow * f * _WIDEST > _MOST_BYTES or kh * kw * depth * f * _WIDEST > _MOST_BYTES:
+    if n * oh * ow * f * _WIDEST > _MOST_BYTES:
         raise ValueError(f"input: the output's shape, {(n, oh, ow, f)}, is too large for an array ({shapes})")
     if n * h * w * c * _WIDEST > _MOST_BYTES:
         raise ValueError(f"input: is too large for an array ({shapes})")
@@ -221,6 +227,20 @@ def conv_problem(
             f"filters: the output depth, {f}, must be evenly divisible by the number of groups, {groups} ({shapes})"
         )
     return problem
+
+
+def _likely_cause(input_shape: tuple[int, ...], filter_shape: tuple[int, ...], channels_first: bool) -> str:
+    """What shapes that do not fit probably are: PyTorch's filters, or the other data format."""
+    depth = input_shape[-3] if channels_first else input_shape[-1]
+    other = input_shape[-1] if channels_first else input_shape[-3]
+    if filter_shape[1] == depth and filter_shape[2] == filter_shape[3]:
+        return "; filters are (KH, KW, C, F), and these look like (F, C, KH, KW): transpose(2, 3, 1, 0)"
+    if other == filter_shape[2]:
+        return f"; the shapes fit data_format={'NHWC' if channels_first else 'NCHW'!r}"
+    if filter_shape[1] == other and filter_shape[2] == filter_shape[3]:
+        layout = "NHWC" if channels_first else "NCHW"
+        return f"; the shapes fit data_format={layout!r} and filters of (F, C, KH, KW): transpose(2, 3, 1, 0)"
+    return ""
 
 
 def array_shape(problem: ConvProblem, input_shape: tuple[int, ...], channels_first: bool) -> tuple[int, ...]:

@@ -3,8 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import Any
 
 import numpy as np
+from numpy.typing import ArrayLike
+
+__all__ = ["BORDERS", "NAMES", "apply", "bank", "kernel"]
+
+BORDERS = ("reflect", "edge", "zero")
 
 _SMOOTH = (1.0, 2.0, 1.0)
 _SMOOTHER = (1.0, 4.0, 6.0, 4.0, 1.0)
@@ -96,3 +102,61 @@ def bank(names: Iterable[str] = NAMES) -> np.ndarray:
         raise ValueError("names: at least one kernel is needed")
     size = max(len(each) for each in kernels)
     return np.stack([np.pad(each, (size - len(each)) // 2) for each in kernels], axis=-1)[:, :, np.newaxis]
+
+
+def apply(image: ArrayLike, kernel: ArrayLike, *, border: str = "reflect") -> np.ndarray:
+    """An image filtered with a kernel, channel by channel, at the same size.
+
+    Parameters
+    ----------
+    image : array_like, shape (H, W) or (H, W, C)
+        One gray or color image; integers and bools become float32.
+    kernel : array_like, shape (KH, KW)
+        As it is applied: not flipped. ``filters.kernel`` has some by name.
+    border : {"reflect", "edge", "zero"}, optional
+        What lies outside the image: its mirror image without the edge, the nearest pixel, or zeros. An image
+        as narrow as the border has nothing to reflect, and gets the nearest pixel.
+
+    Returns
+    -------
+    numpy.ndarray
+        Of the image's shape, float32, or of the image's dtype if that is a floating one. Values are not cut off.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If a shape has other dimensions, the kernel is empty or has an even size, or there is no such border.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import filters
+    >>> photo = np.full((4, 6, 3), 7, np.uint8)
+    >>> filters.apply(photo, filters.kernel("gaussian-3x3"))[0, 0]
+    array([7., 7., 7.], dtype=float32)
+    """
+    from fastconv import nn
+    from fastconv._arguments import array_of
+
+    pixels: Any = array_of("image", image)
+    weights: Any = array_of("kernel", kernel)
+    if pixels.ndim not in (2, 3):
+        raise ValueError(f"image: should have shape (H, W) or (H, W, C), but has {pixels.shape}")
+    if weights.ndim != 2 or 0 in weights.shape or any(size % 2 == 0 for size in weights.shape):
+        raise ValueError(f"kernel: should have shape (KH, KW), both odd, but has {weights.shape}")
+    if border not in BORDERS:
+        raise ValueError(f"border: {border!r} is not one of {', '.join(map(repr, BORDERS))}")
+    if pixels.dtype.kind in "iub":
+        pixels = pixels.astype(np.float32)
+    if pixels.size == 0:
+        return np.array(pixels)
+    planes = (pixels if pixels.ndim == 3 else pixels[..., np.newaxis]).transpose(2, 0, 1)[..., np.newaxis]
+    rows, columns = ((size // 2, size // 2) for size in weights.shape)
+    padding: Any = [(0, 0), rows, columns, (0, 0)]
+    if border != "zero":
+        narrow = pixels.shape[0] <= rows[0] or pixels.shape[1] <= columns[0]
+        mode: Any = "edge" if border == "edge" or narrow else "reflect"
+        planes, padding = np.pad(planes, ((0, 0), rows, columns, (0, 0)), mode=mode), "VALID"
+    filtered: Any = nn.conv2d(planes, weights[:, :, np.newaxis, np.newaxis], 1, padding)[..., 0].transpose(1, 2, 0)
+    result: np.ndarray = filtered.reshape(pixels.shape)
+    return result

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fastconv
-from fastconv import nn
+from fastconv import filters, nn
 
 X = np.arange(36, dtype=np.float32).reshape(1, 6, 6, 1)
 W = np.ones((3, 3, 1, 2), np.float32)
@@ -279,7 +279,7 @@ def test_tensors_that_torch_does_not_hand_out_are_named(monkeypatch):
         (lambda: fastconv.prepare(2**64), (ValueError, TypeError), "filters: "),
         (lambda: fastconv.prepare("abc"), TypeError, "filters: expected an array, got 'abc'"),
         (lambda: nn.relu(np.ones(3, complex)), TypeError, "features: dtype complex128"),
-        (lambda: fastconv.filters.bank("edge"), TypeError, "names: "),
+        (lambda: filters.bank("edge"), TypeError, "names: "),
     ],
 )
 def test_scalars_and_names_are_checked_at_one_door(call, error, words):
@@ -320,3 +320,56 @@ def test_harmless_underflow_and_overflow_raise_nothing(name):
             else:
                 getattr(nn, name)(value)
     assert sys.float_info.max > 0
+
+
+@pytest.mark.parametrize(
+    ("call", "words"),
+    [
+        (lambda: nn.conv2d(X[0], W, 1, "SAME"), r"input: must be 4-dimensional.*; one image .* is image\[None\]"),
+        (
+            lambda: nn.conv2d(np.ones((1, 3, 8, 8), "f"), np.ones((3, 3, 3, 4), "f"), 1, "SAME"),
+            "; the shapes fit data_format='NCHW'",
+        ),
+        (
+            lambda: nn.conv2d(np.ones((1, 8, 8, 3), "f"), np.ones((4, 3, 5, 5), "f"), 1, "SAME"),
+            r"; filters are \(KH, KW, C, F\), and these look like \(F, C, KH, KW\): transpose\(2, 3, 1, 0\)",
+        ),
+        (
+            lambda: nn.conv2d(np.ones((1, 3, 8, 8), "f"), np.ones((4, 3, 5, 5), "f"), 1, "SAME"),
+            r"; the shapes fit data_format='NCHW' and filters of \(F, C, KH, KW\)",
+        ),
+        (lambda: nn.conv2d(X, W, 1, "same"), "padding: 'same' is not .*; did you mean 'SAME'"),
+        (lambda: nn.conv2d_backprop_filter(X, (3, 3, 1, 2**62), X, 1, "SAME"), "filters: their shape, .* is too large"),
+        (lambda: filters.apply(X, np.ones((3, 3))), r"image: should have shape \(H, W\) or \(H, W, C\), but has"),
+        (lambda: filters.apply(X[0], np.ones((2, 3))), r"kernel: should have shape \(KH, KW\), both odd"),
+        (lambda: filters.apply(X[0], np.ones((3, 3)), border="wrap"), "border: 'wrap' is not one of 'reflect'"),
+    ],
+)
+def test_messages_end_with_the_likely_cause(call, words):
+    with pytest.raises(ValueError, match=words):
+        call()
+
+
+def test_an_array_where_its_shape_belongs_is_not_printed_whole():
+    with pytest.raises(TypeError, match="did you mean its shape") as caught:
+        nn.conv2d_backprop_input(np.ones((1, 99, 99, 4), np.float32), W, X, 1, "SAME")
+    assert len(str(caught.value)) < 200
+
+
+@pytest.mark.parametrize("shape", [(9, 7), (9, 7, 3), (1, 1), (2, 9, 1)])
+@pytest.mark.parametrize("border", filters.BORDERS)
+def test_pictures_are_filtered_as_scipy_does(shape, border):
+    ndimage = pytest.importorskip("scipy.ndimage")
+    picture = np.random.default_rng(0).integers(0, 256, shape, np.uint8)
+    mode = {"reflect": "mirror", "edge": "nearest", "zero": "constant"}[border]
+    if min(shape[:2]) < 3 and border == "reflect":
+        mode = "nearest"
+    for name in ("sharpen", "sobel-x", "gaussian-5x5")[: 2 if min(shape[:2]) < 3 else 3]:
+        kernel = filters.kernel(name)
+        got = filters.apply(picture, kernel, border=border)
+        assert got.dtype == np.float32 and got.shape == picture.shape
+        weights = kernel if len(shape) == 2 else kernel[..., None]
+        if min(shape[:2]) == 2 and border == "reflect":
+            continue
+        want = ndimage.correlate(picture.astype(float), weights, mode=mode)
+        np.testing.assert_allclose(got, want, atol=1e-3)
