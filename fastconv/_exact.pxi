@@ -1,4 +1,7 @@
-"""Images that Winograd's method does not take, as their sums are exact without it: part of _cpu.pyx, which includes it."""
+"""Images that are summed directly though Winograd's method would serve: part of _cpu.pyx, which includes it.
+
+Their sums are exact so.
+"""
 
 cdef extern from "few_bits.h" nogil:
     ctypedef struct fc_bits:

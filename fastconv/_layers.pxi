@@ -14,8 +14,8 @@ def finish(
 ):
     """The source with its bias and activation, in rows of so many elements; both arrays are C-contiguous.
 
-    There is a bias for each column or, with `bias_of_rows`, for each row in turn. Both may be the same array. `slope` is
-    that of "leaky_relu".
+    There is a bias for each column or, with `bias_of_rows`, for each row in turn. Both may be the same array. The slope
+    is that of "leaky_relu".
     """
     cdef fc_finishing call
     cdef int number = numpy.dtype(dtype).num

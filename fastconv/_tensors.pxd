@@ -65,7 +65,8 @@ cdef inline int64_t images(cnp.ndarray x):
 
 
 cdef inline int check_arrays(
-    bint channels_first, const fc_problem *p, int number, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, cnp.ndarray result
+    bint channels_first, const fc_problem *p, int number, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y,
+    cnp.ndarray result,
 ) except -1:
     """Raises unless C may take the arrays of a convolution for what the plan was made for.
 

@@ -10,7 +10,8 @@ extern const fc_kernels fc_kernels_avx512, fc_kernels_avx2, fc_kernels_generic_f
 static const fc_kernels *const built[] = {&fc_kernels_avx512, &fc_kernels_avx2, &fc_kernels_generic_fma,
                                           &fc_kernels_generic};
 
-/* Clang before 18 does not know it in __builtin_cpu_supports; a system that saves AVX's registers saves what it needs. */
+/* Clang before 18 does not know it in __builtin_cpu_supports; a system that saves AVX's registers saves what it needs.
+ */
 static int has_f16c(void) {
     unsigned a, b, c, d;
     return __get_cpuid(1, &a, &b, &c, &d) && c & bit_F16C;

@@ -10,11 +10,11 @@ typedef struct fc_pool {
     int average, gradient;
     int64_t n, h, w, c, oh, ow;
     int64_t kh, kw, stride_h, stride_w, pad_top, pad_left;
-    fc_tensor x;    /* of a floating type, channels side by side; not used by the gradient of an average */
-    void *y;        /* the result, dense */
+    fc_tensor x;     /* of a floating type, channels side by side; not used by the gradient of an average */
+    void *y;         /* the result, dense */
     int64_t *places; /* of the maxima in their image, row * w + column, dense; null: not wanted */
-    const void *dy; /* or the result's gradient, dense, */
-    void *dx;       /* and the input's, dense */
+    const void *dy;  /* or the result's gradient, dense, */
+    void *dx;        /* and the input's, dense */
     fc_dtype dtype;
 
     int64_t row_tasks, channel_tasks, tasks; /* set by fc_pool_split */
