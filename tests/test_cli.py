@@ -118,3 +118,42 @@ def test_both_ways_to_start_it(command):
     executable = [sys.executable, *command] if command else [str(Path(sys.executable).with_name("fastconv"))]
     done = subprocess.run([*executable, "info"], capture_output=True, text=True, cwd=tempfile.gettempdir(), check=True)
     assert '"Instruction sets"' in done.stdout
+
+
+def test_a_write_that_fails_leaves_the_file_that_was_there(tmp_path, capsys):
+    from PIL import Image
+
+    Image.new("RGBA", (8, 8), (10, 20, 30, 40)).save(tmp_path / "a.png")
+    there = tmp_path / "there.jpg"
+    there.write_bytes(b"precious")
+    assert main(["filter", str(tmp_path / "a.png"), "--kernel", "sharpen", "-o", str(there)]) == 1
+    assert "JPEG has no transparency: choose a name that ends with .png" in capsys.readouterr().err
+    assert there.read_bytes() == b"precious"
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "there.jpg"]
+
+
+def test_what_ends_a_command_from_outside_is_one_line(monkeypatch, capsys):
+    for error, status, words in (
+        (KeyboardInterrupt(), 130, "fastconv: interrupted\n"),
+        (MemoryError("no memory for 8 bytes"), 1, "fastconv: not enough memory (no memory for 8 bytes)\n"),
+    ):
+
+        def fail(error=error):
+            raise error
+
+        monkeypatch.setattr(fastconv, "show_config", fail)
+        assert main(["info"]) == status
+        assert capsys.readouterr().err == words
+
+
+def test_a_closed_pipe_ends_without_a_traceback():
+    import os
+    import subprocess
+    import sys
+
+    read, write = os.pipe()
+    os.close(read)
+    code = "import sys; from fastconv._cli import main; sys.exit(main(['info']))"
+    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
+    os.close(write)
+    assert done.returncode == 1 and done.stderr == ""
