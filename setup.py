@@ -90,17 +90,21 @@ class BuildExt(build_ext):
         except (OSError, subprocess.CalledProcessError):
             return self.compile([source], **keywords, **others), "compiled"
         # Not the folders, which pip makes anew each time: what is in them has been preprocessed.
-        flags = [*self.compiler.compiler_so, *defines, *(extra_postargs or [])]
+        flags = [*self.compiler.compiler_so, *defines, *(extra_postargs or []), str(others.get("debug"))]
+        flags.append(os.environ.get("MACOSX_DEPLOYMENT_TARGET", ""))
         preprocessed = re.sub(rb'"[^"\n]*/([^"/\n]*[.]pxd)"', rb'"\1"', preprocessed)
         key = hashlib.sha256(b"\0".join([version, " ".join(flags).encode(), preprocessed])).hexdigest()
         kept = os.path.join(object_cache(), key + ".o")
         (target,) = self.compiler.object_filenames([source], output_dir=output_dir)
-        if os.path.exists(kept):
-            os.makedirs(os.path.dirname(target), exist_ok=True)
-            shutil.copyfile(kept, target)
-            os.utime(kept)
-            return [target], "taken from an earlier build"
+        keeps = os.path.isabs(kept) and "native" not in " ".join(flags)  # else: for this machine alone
+        with contextlib.suppress(OSError):  # it is not there, or no longer
+            if keeps:
+                os.makedirs(os.path.dirname(target), exist_ok=True)
+                shutil.copyfile(kept, target)
+                return [target], "taken from an earlier build"
         objects = self.compile([source], **keywords, **others)
+        if not keeps:
+            return objects, "compiled"
         with contextlib.suppress(OSError):  # no place to keep it: the next build compiles it again
             os.makedirs(object_cache(), exist_ok=True)
             shutil.copyfile(objects[0], f"{kept}.{os.getpid()}")

@@ -60,11 +60,12 @@ cdef int share_out(fc_forward *calls, int count, int threads) except -1:
     """
     cdef int index
     cdef int total = 0
+    cdef bint few = False
     cdef fc_forward *apart
-    for index in range(count):
-        if bits_of_filters(&calls[index]):
-            break
-    else:
+    with nogil:
+        for index in range(count):
+            few = few or bits_of_filters(&calls[index]) > 0
+    if not few:
         return run_calls(calls, count, threads)
     for index in range(count):
         total += <int>min(calls[index].problem.n, 1 << 20)
@@ -73,8 +74,9 @@ cdef int share_out(fc_forward *calls, int count, int threads) except -1:
         raise MemoryError(f"no memory for {total} images")
     try:
         total = 0
-        for index in range(count):
-            total += take_apart(&calls[index], apart + total)
+        with nogil:
+            for index in range(count):
+                total += take_apart(&calls[index], apart + total)
         return run_calls(apart, total, threads)
     finally:
         free(apart)

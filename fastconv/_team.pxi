@@ -5,7 +5,7 @@ They are started by OpenMP, in one parallel loop that never ends, and take tasks
 process where the system refuses a thread, and hang in a forked child.
 """
 
-from _thread import start_new_thread
+import threading
 
 from cpython.exc cimport PyErr_Occurred
 from cython.parallel cimport prange
@@ -13,12 +13,12 @@ from cython.parallel cimport prange
 cdef extern from "wait.h" nogil:
     int64_t fc_now()
 
+ctypedef int (*question)() noexcept nogil
+
 cdef extern from "team.h" nogil:
     ctypedef void (*fc_task_function)(const void *call, int64_t task, int slot) noexcept nogil
 
-    int fc_team_run(
-        fc_task_function run, const void *call, int64_t tasks, int slots, int (*interrupted)() noexcept nogil
-    )
+    int fc_team_run(fc_task_function run, const void *call, int64_t tasks, int slots, question interrupted)
     void fc_team_serve(int member)
     void fc_team_rest()
     int fc_team_members()
@@ -35,13 +35,18 @@ cdef extern from *:
     static int omp_get_num_procs(void) { return 1; }
     #endif
     """
+    unsigned long PyThread_start_new_thread(void (*run)(void *) noexcept nogil, void *what)
+    unsigned long PyThread_get_thread_ident() nogil
+    const unsigned long PYTHREAD_INVALID_THREAD_ID
     int omp_get_max_threads() nogil
     int omp_get_num_procs() nogil
     int PyErr_CheckSignals() nogil  # without "except": run_tasks looks for the exception
 
 cdef int64_t NANOSECONDS = 1_000_000_000
 cdef int64_t refused = -NANOSECONDS  # when the system last had no further thread
-cdef int unlimited = omp_get_max_threads()  # before anybody limits OpenMP
+# Threads of OpenMP where nobody limits them, which somebody may do just now.
+cdef int unlimited = omp_get_max_threads() if os.environ.get("OMP_NUM_THREADS") else omp_get_num_procs()
+cdef unsigned long main_thread = threading.main_thread().ident
 
 
 def processors():
@@ -64,12 +69,16 @@ cdef int run_tasks(fc_task_function run, const void *call, int64_t tasks, int th
     Raises what a handler of a signal raises meanwhile, as Ctrl-C's does; some tasks are not computed then.
     """
     cdef int stopped
+    cdef question asked = NULL
     if tasks < threads:
         threads = <int>tasks
     if threads - 1 > fc_team_members():
         grow(threads - 1)
+    # Handlers run in the main thread alone. Others do not ask: while Python ends, taking the GIL would end them.
+    if PyThread_get_thread_ident() == main_thread:
+        asked = interrupted
     with nogil:
-        stopped = fc_team_run(run, call, tasks, threads, interrupted)
+        stopped = fc_team_run(run, call, tasks, threads, asked)
     if stopped:
         if PyErr_Occurred() == NULL:
             raise RuntimeError("this process was forked while it computed a result, which cannot be completed")
@@ -92,13 +101,13 @@ cdef int grow(int wanted) except -1:
         return 0
     members = fc_team_members()
     try:
-        # One thread has to begin the loop. OpenMP would end the process if the system refused it one of the others.
+        # One thread has to start the loop. OpenMP would end the process if the system refused it one of the others.
         more = fc_threads_to_be_had(wanted - members + 1) - 1
-        if more > 0:
-            start_new_thread(serve, (members, more))
+        # Not by the module _thread, which gevent patches.
+        if more > 0 and PyThread_start_new_thread(serve, <void *><size_t>(members << 16 | more)) != (
+            PYTHREAD_INVALID_THREAD_ID
+        ):
             members += more
-    except RuntimeError:  # no thread to begin the loop
-        more = 0
     finally:
         fc_team_grown(members)
     if members < wanted:
@@ -106,15 +115,16 @@ cdef int grow(int wanted) except -1:
     return 0
 
 
-def serve(int first, int count):
-    """Runs so many members of the team, until the process ends.
+cdef void serve(void *what) noexcept nogil:
+    """Runs some members of the team, until the process ends: the number of the first, and how many, in 16 bits each.
 
     The thread that begins the loop sleeps: OMP_PROC_BIND would put it on the CPU of the thread that makes the calls.
     """
+    cdef int first = <int>(<size_t>what >> 16)
+    cdef int count = <int>(<size_t>what & 0xffff)
     cdef int thread
-    with nogil:
-        for thread in prange(count + 1, num_threads=count + 1, schedule="static", chunksize=1):
-            if thread == 0:
-                fc_team_rest()
-            else:
-                fc_team_serve(first + thread - 1)
+    for thread in prange(count + 1, num_threads=count + 1, schedule="static", chunksize=1):
+        if thread == 0:
+            fc_team_rest()
+        else:
+            fc_team_serve(first + thread - 1)

@@ -6,8 +6,8 @@
 #include <string.h>
 
 enum {
-    AT_ONCE = 1024, /* numbers that are converted together; the first time, */
-    FIRST = 16,     /* so few, as they mostly tell */
+    AT_ONCE = 1024, /* numbers that are converted together, */
+    FIRST = 16,     /* but only so many at first, since these usually decide */
     MANTISSA = 23,  /* bits, without the one that is not written */
     NOT_FINITE = 0xff,
     FAR = 1 << 20, /* beyond any bit */

@@ -173,9 +173,10 @@ int fc_team_run(fc_task_function run, const void *call, int64_t tasks, int slots
     if (j == &alone) return take_tasks(j, 0, 0, interrupted);
     const uint32_t process = forks;
     post(j, slots - 1);
-    take_tasks(j, 0, 0, interrupted);
+    const int was_interrupted = take_tasks(j, 0, 0, interrupted);
+    if (process == forks)
+        wait_for_end(j, was_interrupted ? NULL : interrupted); /* an exception is not asked for twice */
     if (process != forks) return -1; /* a handler of a signal forked this process: the others are in its parent */
-    wait_for_end(j, interrupted);
     const int stopped = (int)j->stopped;
     __atomic_store_n(&j->state, 0, __ATOMIC_RELAXED);
     __atomic_store_n(&j->taken, 0, __ATOMIC_RELEASE);
@@ -210,6 +211,7 @@ int fc_threads_to_be_had(int wanted) {
 
 /* In a child, where the caller alone exists. */
 static void forget(void) {
+    fc_forget_sleepers();
     memset(jobs, 0, sizeof jobs);
     posted = sleepers = members = growing = 0;
     forks++;

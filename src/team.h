@@ -20,7 +20,7 @@ int fc_team_run(fc_task_function run, const void *call, int64_t tasks, int slots
 /* What a thread of the team does, until the process ends; the members are numbered from 0 on. */
 void fc_team_serve(int member);
 
-/* What the thread does that began them: it sleeps until the process ends. */
+/* What the thread does that started them: it sleeps until the process ends. */
 void fc_team_rest(void);
 
 /* How many threads may join a job. In a forked child, where they do not exist, none. */

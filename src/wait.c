@@ -11,6 +11,9 @@
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
+#if !defined(SYS_futex) && defined(SYS_futex_time64)
+#define SYS_futex SYS_futex_time64
+#endif
 
 void fc_sleep_while(uint32_t *word, uint32_t value, int64_t nanoseconds) {
     const struct timespec most = {(time_t)(nanoseconds / 1000000000), (long)(nanoseconds % 1000000000)};
@@ -19,9 +22,14 @@ void fc_sleep_while(uint32_t *word, uint32_t value, int64_t nanoseconds) {
 
 void fc_wake(uint32_t *word, int count) { syscall(SYS_futex, word, FUTEX_WAKE_PRIVATE, count, NULL, NULL, 0); }
 
+void fc_forget_sleepers(void) {}
+
 #elif defined(_WIN32)
 
 #include <windows.h>
+#pragma comment(lib, "synchronization")
+
+void fc_forget_sleepers(void) {}
 
 void fc_sleep_while(uint32_t *word, uint32_t value, int64_t nanoseconds) {
     const int64_t milliseconds = nanoseconds / 1000000 + 1;
@@ -40,6 +48,7 @@ void fc_wake(uint32_t *word, int count) {
 /* There are no threads: nobody waits. */
 void fc_sleep_while(uint32_t *word, uint32_t value, int64_t nanoseconds) { (void)word, (void)value, (void)nanoseconds; }
 void fc_wake(uint32_t *word, int count) { (void)word, (void)count; }
+void fc_forget_sleepers(void) {}
 
 #else
 
@@ -48,6 +57,11 @@ void fc_wake(uint32_t *word, int count) { (void)word, (void)count; }
 
 static pthread_mutex_t mutex = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t changed = PTHREAD_COND_INITIALIZER; /* some word, whichever */
+
+void fc_forget_sleepers(void) {
+    pthread_mutex_init(&mutex, NULL); /* another thread of the parent may have held it */
+    pthread_cond_init(&changed, NULL);
+}
 
 void fc_sleep_while(uint32_t *word, uint32_t value, int64_t nanoseconds) {
     struct timespec end;

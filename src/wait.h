@@ -10,6 +10,9 @@ void fc_sleep_while(uint32_t *word, uint32_t value, int64_t nanoseconds);
 /* Wakes up to so many threads that sleep because of the word. */
 void fc_wake(uint32_t *word, int count);
 
+/* In a forked child, where those that slept do not exist. */
+void fc_forget_sleepers(void);
+
 /* Nanoseconds since some moment. */
 int64_t fc_now(void);
 

@@ -9,9 +9,9 @@
 
 enum {
     COLUMNS = 16,        /* filters, and channels, that are looked at together */
-    FEWEST_SAMPLES = 16, /* channels of whose filters each tap's magnitude is estimated, */
-    MOST_SAMPLES = 64,   /* as looking at all takes long, and */
-    PIXELS = 32,         /* one for so many outputs */
+    FEWEST_SAMPLES = 16, /* channels from whose filters each tap's magnitude is estimated: one for every 32 outputs, */
+    MOST_SAMPLES = 64,   /* within these bounds, as looking at all channels takes long */
+    PIXELS = 32,
     TAPS_OF_CHANNELS = 3 /* in which each channel's filters are looked at */
 };
 
@@ -132,15 +132,22 @@ void fc_weigh_filters(const fc_forward *call, void *memory) {
     for (int64_t tap = 0; tap < taps; tap++) least[tap] = 1;
     for (int64_t first = 0; first < columns; first += COLUMNS) {
         float factors[COLUMNS] = {0}, known[COLUMNS]; /* nothing is known of a filter of zeros: as if it were even */
+        float most[COLUMNS] = {0};
         for (int64_t tap = 0; tap < taps; tap++)
             for (int i = 0; i < COLUMNS; i++) {
                 const float weight = of_taps[tap * columns + first + i];
+                most[i] = weight > most[i] ? weight : most[i];
+            }
+        for (int i = 0; i < COLUMNS; i++) most[i] = most[i] > 0 ? 1 / most[i] : 0; /* whose squares do not overflow */
+        for (int64_t tap = 0; tap < taps; tap++)
+            for (int i = 0; i < COLUMNS; i++) {
+                const float weight = of_taps[tap * columns + first + i] * most[i];
                 factors[i] += weight * weight;
             }
         for (int i = 0; i < COLUMNS; i++) {
             const float root = sqrtf(factors[i] / (float)taps);
             known[i] = root > 0 && root < FLT_MAX;
-            factors[i] = known[i] != 0 ? 1 / root : 0;
+            factors[i] = known[i] != 0 ? most[i] / root : 0;
         }
         for (int64_t tap = 0; tap < taps; tap++)
             for (int i = 0; i < COLUMNS; i++) {

@@ -62,3 +62,10 @@ def test_arguments_are_those_of_tensorflow():
         nn.batch_normalization(X, None, 1, None, None, 0.1)
     with pytest.raises(ValueError, match="variance.*(5,).*x"):
         nn.batch_normalization(X, 0, np.ones(5), None, None, 0.1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+def test_gelu_of_large_numbers(dtype):
+    most = np.finfo(dtype).max
+    x = np.array([1e4, -1e4, most, -most, np.inf, np.nan, 0], dtype)
+    np.testing.assert_array_equal(nn.gelu(x), np.array([1e4, -0.0, most, -0.0, np.inf, np.nan, 0], dtype))
