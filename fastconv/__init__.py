@@ -39,7 +39,7 @@ def _built_elsewhere() -> bool:
 
 
 if not _built_elsewhere():
-    from fastconv import filters, nn
+    from fastconv import _baseline, filters, nn  # noqa: F401  _baseline first: all others run compiled code
     from fastconv._config import show_config
     from fastconv._options import options
     from fastconv._prepared import PreparedFilters, prepare

@@ -65,6 +65,22 @@ def test_arguments_are_those_of_tensorflow():
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
+@pytest.mark.parametrize("shape", [(4, 5, 6, 7), (3, 41, 57, 1), (3, 9000, 2)])
+def test_the_gradient_of_a_bias_has_the_same_bits_in_every_layout(shape, dtype):
+    x = np.random.default_rng(0).standard_normal(shape).astype(dtype)
+    apart = np.zeros([2 * size for size in shape], dtype)[(slice(None, None, 2),) * len(shape)]
+    apart[...] = x
+    misaligned = np.empty(x.nbytes + 1, np.uint8)[1:].view(dtype).reshape(shape)
+    misaligned[...] = x
+    want = nn.bias_add_grad(x)
+    np.testing.assert_allclose(want, x.astype(float).sum(tuple(range(x.ndim - 1))), rtol=2e-3)
+    for layout in (np.asfortranarray(x), apart, misaligned):
+        assert nn.bias_add_grad(layout).tobytes() == want.tobytes()
+    for first in (np.moveaxis(x, -1, 1), np.moveaxis(x, -1, 1).copy()):
+        assert nn.bias_add_grad(first, "NCHW").tobytes() == want.tobytes()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.float16])
 def test_gelu_of_large_numbers(dtype):
     most = np.finfo(dtype).max
     x = np.array([1e4, -1e4, most, -most, np.inf, np.nan, 0], dtype)

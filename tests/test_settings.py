@@ -95,6 +95,16 @@ def test_a_wrong_environment_is_an_error_at_import(variable, value, message):
     assert message in done.stderr
 
 
+def test_a_cpu_below_x86_64_v2_is_told_so_at_import():
+    features = "from numpy._core._multiarray_umath import __cpu_features__ as features\nfeatures['SSE'] = True\n"
+    done = run_python(features + "features['SSE42'] = False\nimport fastconv")
+    assert done.returncode == 1  # not a signal
+    assert "ImportError: fastconv needs an x86-64-v2 CPU" in done.stderr
+    assert "lacks SSE42" in done.stderr
+    on_arm = run_python(features.replace("True", "False") + "features['SSE42'] = False\nimport fastconv")
+    assert on_arm.returncode == 0, on_arm.stderr
+
+
 def test_verbose_prints_a_line_for_each_call():
     code = "import numpy as np, fastconv; fastconv.nn.conv2d(np.ones((1,8,8,4),'f'), np.ones((3,3,4,4),'f'), 1, 'SAME')"
     one = run_python(code, FASTCONV_VERBOSE="1").stderr

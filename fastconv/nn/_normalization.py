@@ -138,9 +138,11 @@ def bias_add_grad(out_backprop: ArrayLike, data_format: str | None = None, name:
     dy = array_of("out_backprop", out_backprop)
     if dy.ndim < 2:
         raise ValueError(f"out_backprop: must have 2 dimensions or more, but has shape {dy.shape}")
-    channels = 1 if _channels_second(data_format) else dy.ndim - 1
+    if _channels_second(data_format):
+        dy = dy.transpose(0, *range(2, dy.ndim), 1)
     wide = dy.dtype if dy.dtype.kind in "iu" else np.float32 if dy.dtype.itemsize == 2 else np.float64
-    return narrowed(dy, dy.sum(tuple(axis for axis in range(dy.ndim) if axis != channels), dtype=wide))
+    # Sums follow the order of memory: in C order, every layout has the same bits.
+    return narrowed(dy, dy.ravel().reshape(math.prod(dy.shape[:-1]), dy.shape[-1]).sum(0, dtype=wide))
 
 
 @on_its_device
