@@ -6,6 +6,8 @@ import argparse
 import os
 import sys
 
+import numpy as np
+
 from fastconv import __version__
 
 
@@ -20,6 +22,7 @@ def _parser() -> argparse.ArgumentParser:
 
     demo = commands.add_parser("demo", help="run every kernel over a photograph; write a picture, print a table")
     demo.add_argument("image", nargs="?", metavar="IMAGE", help="a photograph of yours (default: an astronaut)")
+    demo.add_argument("-o", "--output", metavar="OUT", help="the file to write (default: fastconv-demo.png)")
 
     one = commands.add_parser("filter", help="run one kernel over an image")
     one.add_argument("image", metavar="IMAGE")
@@ -28,6 +31,8 @@ def _parser() -> argparse.ArgumentParser:
     one.add_argument(
         "--border", default="reflect", choices=filters.BORDERS, help="what lies outside the image (default: reflect)"
     )
+
+    one.add_argument("--signed", action="store_true", help="show zero as gray: for sobel and other signed kernels")
 
     commands.add_parser("info", help="show how fastconv was built and what it uses here")
     return parser
@@ -46,9 +51,9 @@ def main(arguments: list[str] | None = None) -> int:
         elif parsed.command == "demo":
             from fastconv import _demo
 
-            _demo.run(parsed.image)
+            _demo.run(parsed.image, parsed.output or _demo.OUTPUT)
         else:
-            _filter(parsed.image, parsed.kernel, parsed.output, parsed.border)
+            _filter(parsed)
         sys.stdout.flush()
     except _images.ImageError as error:
         print(f"fastconv: {error}", file=sys.stderr)
@@ -65,10 +70,14 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _filter(image: str, name: str, output: str, border: str) -> None:
+def _filter(parsed: argparse.Namespace) -> None:
     from fastconv import _images, filters
 
-    if name not in filters.NAMES:
-        raise _images.ImageError(f"{name}: no such kernel; there are {', '.join(filters.NAMES)}")
-    pixels, opacity, white = _images.read(image)
-    _images.write(output, filters.apply(pixels, filters.kernel(name), border=border), opacity, white)
+    if parsed.kernel not in filters.NAMES:
+        raise _images.ImageError(f"{parsed.kernel}: no such kernel; there are {', '.join(filters.NAMES)}")
+    _images.check_name(parsed.output)
+    picture = _images.read(parsed.image)
+    pixels = filters.apply(picture.pixels, filters.kernel(parsed.kernel), border=parsed.border)
+    if parsed.signed:
+        pixels += np.float32(picture.white / 2)
+    _images.write(parsed.output, picture._replace(pixels=pixels))

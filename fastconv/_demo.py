@@ -8,11 +8,14 @@ from collections.abc import Callable
 
 import numpy as np
 
-from fastconv import _images, filters, nn
+from fastconv import _images, filters, get_num_threads, nn
 from fastconv._options import options
 
 OUTPUT = "fastconv-demo.png"
-_ROUNDS = 20
+_LONGEST = 512  # pixels of a side: larger photographs are made smaller
+_SECONDS = 0.3  # of measuring each row
+_MARGIN = 12  # pixels around each picture of the sheet
+_SIGNED = ("sobel-x", "sobel-y")  # kernels whose results are shown on gray
 # Of the largest magnitude: two float32 sums of 25 terms differ by no more than their rounding errors.
 _AGREEMENT = 25 * 2.0**-23
 
@@ -22,19 +25,38 @@ def photograph() -> np.ndarray:
     try:
         from skimage import data
     except ImportError:
-        raise _images.ImageError("the demo's photograph needs scikit-image: pip install 'fastconv[demo]'") from None
+        raise _images.ImageError("the demo's photograph needs scikit-image: pip install scikit-image") from None
     return np.asarray(data.astronaut(), np.float32)
 
 
-def _best(call: Callable[[], object]) -> float:
-    """The shortest of some calls, in milliseconds."""
-    call()
-    times = []
-    for _ in range(_ROUNDS):
-        start = time.perf_counter()
+def _small(image: np.ndarray) -> np.ndarray:
+    """The photograph with no side longer than _LONGEST, in values of 0 to 255."""
+    height, width = image.shape[:2]
+    if max(height, width) <= _LONGEST:
+        return image
+    image_module = _images.pillow()
+    scale = _LONGEST / max(height, width)
+    size = (max(1, round(width * scale)), max(1, round(height * scale)))
+    channels = [
+        np.asarray(image_module.fromarray(channel).resize(size, image_module.Resampling.LANCZOS))
+        for channel in np.ascontiguousarray(image.transpose(2, 0, 1))
+    ]
+    small: np.ndarray = np.clip(np.stack(channels, axis=-1), 0, 255)
+    return small
+
+
+def _best(*calls: Callable[[], object]) -> list[float]:
+    """The shortest time of each call in milliseconds: in turns, so that other work on the machine meets all alike."""
+    best = [float("inf")] * len(calls)
+    begin = time.perf_counter()
+    for call in calls:
         call()
-        times.append(time.perf_counter() - start)
-    return 1e3 * min(times)
+    while time.perf_counter() - begin < _SECONDS:
+        for index, call in enumerate(calls):
+            start = time.perf_counter()
+            call()
+            best[index] = min(best[index], 1e3 * (time.perf_counter() - start))
+    return best
 
 
 def _tensorflow() -> Callable[[np.ndarray, np.ndarray], Callable[[], object]] | None:
@@ -52,57 +74,72 @@ def _tensorflow() -> Callable[[np.ndarray, np.ndarray], Callable[[], object]] | 
     return prepare
 
 
-def _contact_sheet(image: np.ndarray, results: np.ndarray) -> np.ndarray:
-    """The results side by side, three in a row, labelled; the derivatives' zero is grey."""
+def _tile(image: np.ndarray, name: str) -> np.ndarray:
+    """One kernel's picture in bytes; where results have a sign, that of the gray photograph, zero as middle gray."""
+    if name in _SIGNED:
+        pixels = 127.5 + filters.apply(image.mean(-1, keepdims=True), filters.kernel(name)) / 4
+    else:
+        pixels = filters.apply(image, filters.kernel(name))
+    tile = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    return np.ascontiguousarray(np.broadcast_to(tile, (*tile.shape[:2], 3)))
+
+
+def _contact_sheet(image: np.ndarray, title: str) -> np.ndarray:
+    """The kernels' pictures under a title, three in a row, each with its name."""
     from PIL import Image, ImageDraw, ImageFont
 
     height, width = image.shape[:2]
-    font = ImageFont.load_default(size=max(12, height // 20))
-    bar = max(20, height // 14)
+    text = max(12, height // 24)
+    font = ImageFont.load_default(size=text)
     names = filters.NAMES
-    rows = -(-len(names) // 3)
-    sheet = Image.new("RGB", (3 * width, rows * (height + bar)), "white")
+    across, down = width + _MARGIN, height + 2 * text + _MARGIN
+    # A narrow picture's sheet is as wide as its title.
+    wide = max(3 * across + _MARGIN, round(font.getlength(title)) + 2 * _MARGIN)
+    top = 2 * text + _MARGIN
+    sheet = Image.new("RGB", (wide, top - (-len(names) // 3) * down), "white")
     draw = ImageDraw.Draw(sheet)
+    draw.text((_MARGIN, _MARGIN), title, fill="black", font=font)
     for index, name in enumerate(names):
-        pixels = results[..., index].transpose(1, 2, 0)
-        if name.startswith("sobel"):
-            pixels = 127.5 + pixels / 4
-        tile = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
-        tile = np.broadcast_to(tile, (*tile.shape[:2], 3)) if tile.shape[2] == 1 else tile
-        left, top = index % 3 * width, index // 3 * (height + bar)
-        sheet.paste(Image.fromarray(np.ascontiguousarray(tile)), (left, top + bar))
-        draw.text((left + bar // 3, top + bar // 10), name, fill="black", font=font)
+        left, above = _MARGIN + index % 3 * across, top + index // 3 * down
+        draw.text((left, above), name, fill="black", font=font)
+        sheet.paste(Image.fromarray(_tile(image, name)), (left, above + 3 * text // 2))
     return np.asarray(sheet)
 
 
 def run(path: str | None = None, output: str = OUTPUT) -> None:
     """Prints the table and writes the contact sheet."""
-    image, _, white = (photograph(), None, 255.0) if path is None else _images.read(path)
-    image *= np.float32(255 / white)
+    _images.check_name(output)
+    if path is None:
+        image = photograph()
+    else:
+        picture = _images.read(path)
+        image = _small(picture.pixels * np.float32(255 / picture.white))
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))[..., np.newaxis]
     bank = filters.bank()
-    results = nn.conv2d(planes, bank, 1, "SAME")
-    _images.pillow()
-    _images.write(output, _contact_sheet(image, results).astype(np.float32))
-
     tensorflow = _tensorflow()
-    print(f"{image.shape[1]} x {image.shape[0]} pixels, {image.shape[2]} channels, float32")
-    print(f"{'kernel':14s}{'ms':>8s}{'largest error':>15s}" + ("  TensorFlow" if tensorflow else ""))
+    what = (
+        f"{image.shape[1]} x {image.shape[0]} pixels, {image.shape[2]} channels, float32, {get_num_threads()} threads"
+    )
+    print(what)
+    print(f"{'kernel':18s}{'ms':>8s}{'largest error':>15s}" + ("  TensorFlow" if tensorflow else ""), flush=True)
     rows = [(name, filters.bank([name])) for name in filters.NAMES] + [("all as one bank", bank)]
+    ours = 0.0
     for name, weights in rows:
-        ours = _best(lambda weights=weights: nn.conv2d(planes, weights, 1, "SAME"))  # type: ignore[misc]
+        calls: list[Callable[[], object]] = [lambda weights=weights: nn.conv2d(planes, weights, 1, "SAME")]  # type: ignore[misc]
         y = nn.conv2d(planes, weights, 1, "SAME")
         with options(implementation="reference"):
             exact = nn.conv2d(planes.astype(np.float64), weights.astype(np.float64), 1, "SAME")
-        line = f"{name:14s}{ours:8.2f}{np.abs(y - exact).max():15.2e}"
         if tensorflow:
-            theirs = tensorflow(planes, weights)
-            difference = np.abs(theirs() - y).max()
+            calls.append(tensorflow(planes, weights))
+        ours, *theirs = _best(*calls)
+        line = f"{name:18s}{ours:8.2f}{np.abs(y - exact).max():15.2e}"
+        if tensorflow:
+            difference = np.abs(calls[1]() - y).max()
             agrees = difference <= _AGREEMENT * max(1.0, float(np.abs(exact).max()))
-            line += (
-                f"  {'agrees' if agrees else f'differs by {difference:.2e}'}, {_best(theirs) / ours:.1f} times as long"
-            )
-        print(line)
+            line += f"  {'agrees' if agrees else f'differs by {difference:.2e}'}, {theirs[0] / ours:.1f} times as long"
+        print(line, flush=True)
     if not tensorflow:
         print("TensorFlow is not installed: not compared")
+    title = f"fastconv: {len(filters.NAMES)} kernels over {what}, in {ours:.2f} ms"
+    _images.write(output, _images.Picture(_contact_sheet(image, title).astype(np.float32), None, 255.0, {}))
     print(f"The pictures are in {os.path.abspath(output)}")

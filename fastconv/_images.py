@@ -1,10 +1,11 @@
-"""Images as float32 arrays, for the command line: reading, filtering with a border, writing."""
+"""Images as float32 arrays, for the command line: reading and writing, with what belongs to a picture kept."""
 
 from __future__ import annotations
 
 import contextlib
 import os
-from typing import Any
+import warnings
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -13,52 +14,98 @@ class ImageError(Exception):
     """A message for the user, one line long."""
 
 
+class Picture(NamedTuple):
+    """What was read of a file."""
+
+    pixels: np.ndarray  # height x width x channels, float32
+    opacity: np.ndarray | None  # the alpha channel
+    white: float  # the value of white
+    kept: dict[str, Any]  # what Pillow's save is to write besides: profile, EXIF, resolution, JPEG's tables
+
+
 def pillow() -> Any:
     """Pillow's Image module, or an ImageError that says how to get it."""
     try:
         from PIL import Image
     except ImportError:
-        raise ImageError("images need Pillow: pip install 'fastconv[demo]'") from None
+        raise ImageError("images need Pillow: pip install pillow") from None
     return Image
 
 
-def read(path: str) -> tuple[np.ndarray, np.ndarray | None, float]:
-    """Height x width x channels in float32, the alpha channel if there is one, and the value of white."""
+def read(path: str) -> Picture:
+    """The picture in a file, upright."""
     image_module = pillow()
     if not os.path.exists(path):
         raise ImageError(f"{path}: no such file")
     try:
-        with image_module.open(path) as image:
-            if image.mode == "F" or (image.mode == "I" and image.getextrema()[1] > 65535):
-                raise ImageError(f"{path}: pixels of more than 16 bits are not supported")
-            if image.mode.startswith("I"):
-                pixels, white = np.asarray(image), 65535.0
-            else:
-                alpha = "A" in image.getbands() or "transparency" in image.info
-                grey = image.mode in ("1", "L", "LA")
-                mode = ("LA" if alpha else "L") if grey else ("RGBA" if alpha else "RGB")
-                pixels, white = np.asarray(image.convert(mode)), 255.0
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", image_module.DecompressionBombWarning)
+            with image_module.open(path) as image:
+                return _picture(path, image)
     except (OSError, SyntaxError, ValueError, image_module.DecompressionBombError) as error:
         raise ImageError(f"{path}: cannot be read as an image ({error})") from None
+
+
+def _picture(path: str, image: Any) -> Picture:
+    from PIL import ImageOps
+
+    if getattr(image, "is_animated", False) and image.format != "MPO":  # a photograph with its preview
+        raise ImageError(f"{path}: has {image.n_frames} frames; only single pictures are filtered")
+    many_bits = image.mode == "F" or (image.mode == "I" and image.getextrema()[1] > 65535)
+    # Pillow would drop the lower half of several channels' 16 bits without a word.
+    if many_bits or (not image.mode.startswith("I") and any(";16" in str(tile) for tile in image.tile)):
+        raise ImageError(f"{path}: pixels of more than 8 bits are supported in gray pictures alone, of up to 16 bits")
+    kept = {name: image.info[name] for name in ("dpi", "icc_profile") if name in image.info}
+    if image.mode not in ("1", "L", "LA", "P", "RGB", "RGBA"):
+        kept.pop("icc_profile", None)  # of the colors before they become RGB
+    if image.format == "JPEG":
+        from PIL import JpegImagePlugin
+
+        kept |= {"qtables": image.quantization, "subsampling": JpegImagePlugin.get_sampling(image)}
+    image = ImageOps.exif_transpose(image)
+    exif = image.getexif()
+    if exif:
+        kept["exif"] = exif.tobytes()
+    if image.mode.startswith("I"):
+        pixels, white = np.asarray(image), 65535.0
+    else:
+        alpha = "A" in image.getbands() or "transparency" in image.info
+        gray = image.mode in ("1", "L", "LA")
+        mode = ("LA" if alpha else "L") if gray else ("RGBA" if alpha else "RGB")
+        pixels, white = np.asarray(image.convert(mode)), 255.0
     pixels = pixels.reshape(*pixels.shape[:2], -1)
     opacity = None
     if pixels.shape[2] in (2, 4):
         pixels, opacity = pixels[..., :-1], pixels[..., -1]
-    return pixels.astype(np.float32), opacity, white
+    return Picture(pixels.astype(np.float32), opacity, white, kept)
 
 
-def write(path: str, image: np.ndarray, opacity: np.ndarray | None = None, white: float = 255.0) -> None:
+def check_name(path: str) -> None:
+    """Raises an ImageError if a file of this name could not be written, before the work is done."""
+    folder, ending = os.path.dirname(path) or os.curdir, os.path.splitext(path)[1].lower()
+    if not os.path.isdir(folder):
+        raise ImageError(f"{path}: cannot be written (there is no folder {folder})")
+    formats = pillow().registered_extensions()
+    if ending not in formats or formats[ending] not in pillow().SAVE:
+        raise ImageError(f"{path}: cannot be written (no format of pictures has the ending {ending!r}; .png has)")
+
+
+def write(path: str, picture: Picture) -> None:
     """Rounds to the range of the pixels and writes the file, in the format that its name tells."""
     image_module = pillow()
-    kind = np.uint8 if white <= 255 else np.uint16
-    pixels = np.clip(np.rint(image), 0, white).astype(kind)
-    if opacity is not None:
-        pixels = np.dstack([pixels, opacity.astype(kind)])
+    kind = np.uint8 if picture.white <= 255 else np.uint16
+    pixels = np.clip(np.rint(picture.pixels), 0, picture.white).astype(kind)
+    if picture.opacity is not None:
+        pixels = np.dstack([pixels, picture.opacity.astype(kind)])
+    image = image_module.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    kept = dict(picture.kept)
+    if image_module.registered_extensions().get(os.path.splitext(path)[1].lower()) != "JPEG":
+        kept = {name: value for name, value in kept.items() if name not in ("qtables", "subsampling")}
     # Beside it, then renamed: a write that fails leaves what was there.
     folder, name = os.path.split(path)
     beside = os.path.join(folder, f".{os.getpid()}-{name}")
     try:
-        image_module.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels).save(beside)
+        image.save(beside, **kept)
         os.replace(beside, path)
     except (OSError, ValueError) as error:
         what = "JPEG has no transparency: choose a name that ends with .png" if "RGBA" in str(error) else error

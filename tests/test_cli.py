@@ -1,8 +1,10 @@
 """The command line: the demo, filters over images, and one-line errors."""
 
+import struct
 import subprocess
 import sys
 import tempfile
+import zlib
 from pathlib import Path
 
 import numpy as np
@@ -10,7 +12,7 @@ import pytest
 from PIL import Image
 
 import fastconv
-from fastconv import filters
+from fastconv import _demo, _images, filters
 from fastconv._cli import main
 
 
@@ -101,16 +103,86 @@ def test_demo_prints_a_table_and_writes_a_picture(tmp_path, monkeypatch, capsys)
     assert "512 x 512 pixels, 3 channels" in printed
     assert printed.count("agrees, ") == len(filters.NAMES) + 1
     sheet = Image.open(tmp_path / "fastconv-demo.png")
-    assert sheet.width == 3 * 512
+    assert 3 * 512 < sheet.width < 3 * 560
     assert sheet.height > 3 * 512
+    assert np.asarray(sheet)[:, :8].min() == 255  # a margin
 
 
 def test_demo_takes_a_picture_of_yours(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(_demo, "_SECONDS", 0.01)
     Image.fromarray(np.random.default_rng(0).integers(0, 255, (60, 80), dtype=np.uint8)).save("mine.png")
     assert main(["demo", "mine.png"]) == 0
     assert "80 x 60 pixels, 1 channels" in capsys.readouterr().out
     assert main(["demo", "none.png"]) == 1
+    assert main(["demo", "mine.png", "-o", "no/sheet.png"]) == 1
+    assert "there is no folder no" in capsys.readouterr().err
+
+
+def test_demo_makes_large_photographs_small(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_demo, "_SECONDS", 0.01)
+    photo, sheet = tmp_path / "photo.jpg", tmp_path / "sheet.png"
+    Image.fromarray(np.random.default_rng(0).integers(0, 255, (1500, 3000, 3), dtype=np.uint8)).save(photo)
+    assert main(["demo", str(photo), "-o", str(sheet)]) == 0
+    assert "512 x 256 pixels, 3 channels" in capsys.readouterr().out
+    assert Image.open(sheet).width < 3 * 560
+
+
+def test_pictures_keep_what_belongs_to_them(tmp_path):
+    from PIL import ImageCms
+
+    rows, columns = np.mgrid[:20, :30]
+    pixels = np.stack([8 * columns, 12 * rows, 4 * (rows + columns)], axis=-1).astype(np.uint8)
+    exif = Image.Exif()
+    exif[0x0112] = 6  # the camera was held upright: to be turned by 90 degrees
+    exif[0x010F] = "a maker"
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    source = tmp_path / "in.jpg"
+    Image.fromarray(pixels).save(source, quality=37, subsampling=0, exif=exif, icc_profile=profile, dpi=(300, 300))
+    for name in ("out.jpg", "out.png"):
+        target = tmp_path / name
+        assert main(["filter", str(source), "--kernel", "identity", "-o", str(target)]) == 0
+        before, after = Image.open(source), Image.open(target)
+        assert after.size == (20, 30)
+        assert after.getexif().get(0x0112, 1) == 1
+        assert after.getexif()[0x010F] == "a maker"
+        assert after.info["icc_profile"] == profile
+        assert tuple(round(float(value)) for value in after.info["dpi"]) == (300, 300)
+        if name == "out.jpg":
+            assert after.quantization == before.quantization
+        shown = np.asarray(before, int).transpose(1, 0, 2)[:, ::-1]
+        assert np.abs(np.asarray(after, int) - shown).mean() < 4
+
+
+def test_pictures_that_would_lose_something_are_refused(tmp_path, capsys):
+    frames = [Image.new("L", (8, 8), value) for value in (0, 99)]
+    frames[0].save(tmp_path / "two.gif", save_all=True, append_images=frames[1:])
+    rows = b"".join(b"\0" + bytes(8 * 6) for _ in range(8))
+
+    def chunk(kind, data):
+        return struct.pack(">I", len(data)) + kind + data + struct.pack(">I", zlib.crc32(kind + data))
+
+    header = struct.pack(">IIBBBBB", 8, 8, 16, 2, 0, 0, 0)  # 16 bits of red, green and blue
+    deep = b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+    (tmp_path / "deep.png").write_bytes(deep)
+    for name, message in (("two.gif", "has 2 frames"), ("deep.png", "more than 8 bits")):
+        assert main(["filter", str(tmp_path / name), "--kernel", "edge", "-o", str(tmp_path / "out.png")]) == 1
+        assert message in capsys.readouterr().err
+    assert not (tmp_path / "out.png").exists()
+
+
+def test_signed_results_lie_around_gray(tmp_path):
+    Image.fromarray(np.full((8, 8), 90, np.uint8)).save(tmp_path / "in.png")
+    arguments = ["filter", str(tmp_path / "in.png"), "--kernel", "sobel-x", "--signed", "-o", str(tmp_path / "out.png")]
+    assert main(arguments) == 0
+    assert (np.asarray(Image.open(tmp_path / "out.png")) == 128).all()
+
+
+def test_names_are_checked_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr(_images, "read", lambda path: pytest.fail("was read"))
+    for name in ("x", "x.unknown", "no/x.png"):
+        assert main(["filter", "in.png", "--kernel", "edge", "-o", str(tmp_path / name)]) == 1
+        assert "cannot be written" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("command", [["-m", "fastconv"], None])
