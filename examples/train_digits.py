@@ -172,7 +172,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.split("\n", 1)[0])
     parser.add_argument("--epochs", type=int, default=30)
     parser.add_argument("--seed", type=int, default=0)
-    parser.add_argument("--output", default="train_digits.png", help="where the losses are drawn")
+    parser.add_argument("--output", default="train_digits.png", help="where losses and accuracies are drawn")
     arguments = parser.parse_args()
 
     rng = np.random.default_rng(arguments.seed)
@@ -188,23 +188,29 @@ def main() -> None:
         losses[network.name] = train(network, images[test:], labels[test:], arguments.epochs, rng)
 
     print(f"\n{'test accuracy':24}{'as they are':>14}{'shifted by 1':>14}{'shifted by 2':>14}")
+    accuracies = {}
     for network in networks:
         found = [accuracy(network, images[:test], labels[:test])]
         for pixels in (1, 2):
             found.append(np.mean([accuracy(network, moved, labels[:test]) for moved in shifted(images[:test], pixels)]))
+        accuracies[network.name] = found
         weights = sum(value.size for value in network.weights.values())
         print(f"{network.name + f', {weights} weights':24}" + "".join(f"{100 * share:13.1f}%" for share in found))
 
     matplotlib.use("Agg")
     from matplotlib import pyplot as plt
 
+    figure, (left, right) = plt.subplots(1, 2, figsize=(11, 4.5), layout="constrained")
     for name, values in losses.items():
-        plt.semilogy(range(1, len(values) + 1), values, label=name)
-    plt.xlabel("epoch")
-    plt.ylabel("training loss (cross entropy)")
-    plt.legend()
-    plt.savefig(arguments.output, dpi=120)
-    print(f"\nlosses drawn into {arguments.output}")
+        left.semilogy(range(1, len(values) + 1), values, label=name)
+        right.plot(range(len(accuracies[name])), [100 * share for share in accuracies[name]], "o-", label=name)
+    left.set(title="Both learn the digits", xlabel="epoch", ylabel="training loss (cross entropy)")
+    right.set(title="One still reads them when they move", xlabel="shift of the test digits (pixels)", xticks=range(3))
+    right.set(ylabel="test accuracy (%)", ylim=(0, 103))
+    for axes in (left, right):
+        axes.legend()
+    figure.savefig(arguments.output, dpi=120)
+    print(f"\nlosses and accuracies drawn into {arguments.output}")
 
 
 if __name__ == "__main__":

@@ -58,11 +58,21 @@ def test_digits_are_read_wherever_they_are(tmp_path):
     assert os.path.getsize(drawing) > 5000
 
 
-def test_cifar_network_computes_what_tensorflow_does():
-    result = run_example("cifar10_throughput", "--turns", "1", "--steps", "1")
+def test_cifar_network_computes_what_tensorflow_does(tmp_path):
+    drawing = str(tmp_path / "rates.png")
+    result = run_example("cifar10_throughput", "--turns", "1", "--steps", "1", "--output", drawing)
     assert result.returncode == 0, result.stderr
+    assert "turn 1 of 1: fastconv" in result.stderr
+    assert os.path.getsize(drawing) > 5000
     rows = {
         line.split()[0]: line.split()[1:] for line in result.stdout.splitlines() if line.startswith(("fast", "Tensor"))
     }
     for first in (2, 3):  # the losses before and after two steps
         assert float(rows["fastconv"][first]) == pytest.approx(float(rows["TensorFlow"][first]), rel=1e-4)
+
+
+def test_a_wrong_count_is_one_line():
+    result = run_example("cifar10_throughput", "--threads", "0")
+    assert result.returncode == 2
+    assert "--threads: 0 is not a positive whole number" in result.stderr
+    assert "Traceback" not in result.stderr
