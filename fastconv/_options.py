@@ -9,6 +9,8 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from fastconv._types import Precision
+
 PRECISIONS = ("default", "fast", "strict")
 MOST_THREADS = 1024
 
@@ -37,7 +39,7 @@ def thread_count(name: str, value: Any) -> int:
 
 
 def options(
-    *, precision: str | None = None, implementation: str | None = None, num_threads: int | None = None
+    *, precision: Precision | None = None, implementation: str | None = None, num_threads: int | None = None
 ) -> contextlib.AbstractContextManager[Options]:
     """Settings for the calls in a ``with`` block, in this thread or task only.
 

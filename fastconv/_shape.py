@@ -3,19 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
 
 from fastconv._arguments import geometry, shape_of
 from fastconv._problem import array_shape, conv_problem
+from fastconv._types import ImageFormat, IntsLike, PaddingLike
 
 
 def output_shape(
     input_shape: Sequence[int],
     filter_shape: Sequence[int],
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    dilations: Any = None,
+    strides: IntsLike,
+    padding: PaddingLike,
+    data_format: ImageFormat | None = "NHWC",
+    dilations: IntsLike | None = None,
 ) -> tuple[int, ...]:
     """The shape that ``fastconv.nn.conv2d`` returns for inputs of these shapes.
 

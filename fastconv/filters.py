@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastconv._types import Border
+
 __all__ = ["BORDERS", "NAMES", "apply", "bank", "kernel"]
 
 BORDERS = ("reflect", "edge", "zero")
@@ -104,7 +106,7 @@ def bank(names: Iterable[str] = NAMES) -> np.ndarray:
     return np.stack([np.pad(each, (size - len(each)) // 2) for each in kernels], axis=-1)[:, :, np.newaxis]
 
 
-def apply(image: ArrayLike, kernel: ArrayLike, *, border: str = "reflect") -> np.ndarray:
+def apply(image: ArrayLike, kernel: ArrayLike, *, border: Border = "reflect") -> np.ndarray:
     """An image filtered with a kernel, channel by channel, at the same size.
 
     Parameters

@@ -13,19 +13,20 @@ from fastconv._backend import planner
 from fastconv._epilogue import extras_of
 from fastconv._plan import plan
 from fastconv._prepared import PreparedFilters, check_fits
+from fastconv._types import Activation, ImageFormat, IntsLike, PaddingLike
 
 
 def conv2d(
     input: ArrayLike,
     filters: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    dilations: Any = None,
+    strides: IntsLike,
+    padding: PaddingLike,
+    data_format: ImageFormat | None = "NHWC",
+    dilations: IntsLike | None = None,
     name: str | None = None,
     *,
     bias: ArrayLike | None = None,
-    activation: str | None = None,
+    activation: Activation | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """2-D convolution (cross-correlation: the filters are not flipped) of images with filters.

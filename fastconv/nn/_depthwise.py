@@ -11,6 +11,7 @@ from numpy.typing import ArrayLike
 from fastconv._arguments import array_of, as_array, channels_first, shape_of
 from fastconv._backend import is_array, on_its_device
 from fastconv._prepared import PreparedFilters
+from fastconv._types import Activation, ImageFormat, IntsLike, PaddingLike
 from fastconv.nn._conv import conv2d
 from fastconv.nn._gradient import conv2d_backprop_filter, input_gradient
 
@@ -41,14 +42,14 @@ def _check_depth(names: tuple[str, str], image_shape: tuple[int, ...], filter_sh
 def depthwise_conv2d(
     input: ArrayLike,
     filter: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
-    dilations: Any = None,
+    strides: IntsLike,
+    padding: PaddingLike,
+    data_format: ImageFormat | None = None,
+    dilations: IntsLike | None = None,
     name: str | None = None,
     *,
     bias: ArrayLike | None = None,
-    activation: str | None = None,
+    activation: Activation | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Depthwise 2-D convolution: every channel is convolved with M filters of its own.
@@ -104,10 +105,10 @@ def depthwise_conv2d_backprop_input(
     input_sizes: ArrayLike,
     filter: ArrayLike,
     out_backprop: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    dilations: Any = (1, 1, 1, 1),
+    strides: IntsLike,
+    padding: PaddingLike,
+    data_format: ImageFormat | None = "NHWC",
+    dilations: IntsLike = (1, 1, 1, 1),
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
@@ -174,10 +175,10 @@ def depthwise_conv2d_backprop_filter(
     input: ArrayLike,
     filter_sizes: Sequence[int],
     out_backprop: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
-    dilations: Any = (1, 1, 1, 1),
+    strides: IntsLike,
+    padding: PaddingLike,
+    data_format: ImageFormat | None = "NHWC",
+    dilations: IntsLike = (1, 1, 1, 1),
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
@@ -243,10 +244,10 @@ def separable_conv2d(
     input: ArrayLike,
     depthwise_filter: ArrayLike,
     pointwise_filter: ArrayLike,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
-    dilations: Any = None,
+    strides: IntsLike,
+    padding: PaddingLike,
+    data_format: ImageFormat | None = None,
+    dilations: IntsLike | None = None,
     name: str | None = None,
     *,
     out: np.ndarray | None = None,

@@ -14,6 +14,7 @@ from fastconv._backend import planner
 from fastconv._epilogue import extras_of
 from fastconv._plan import plan
 from fastconv._prepared import PreparedFilters, check_fits
+from fastconv._types import Activation, ImageFormat, IntsLike, PaddingLike
 
 
 def input_gradient(
@@ -27,7 +28,7 @@ def input_gradient(
     dilations: Any,
     out: np.ndarray | None,
     bias: ArrayLike | None = None,
-    activation: str | None = None,
+    activation: Activation | None = None,
 ) -> np.ndarray:
     """Backprop-input of three arguments that have the caller's names; the dtype is the filters' or the gradient's."""
     w: Any = filters[1]
@@ -69,11 +70,11 @@ def conv2d_backprop_input(
     input_sizes: ArrayLike,
     filter: ArrayLike | None = None,
     out_backprop: ArrayLike | None = None,
-    strides: Any = None,
-    padding: Any = None,
+    strides: IntsLike | None = None,
+    padding: PaddingLike | None = None,
     use_cudnn_on_gpu: bool = True,
-    data_format: str | None = "NHWC",
-    dilations: Any = (1, 1, 1, 1),
+    data_format: ImageFormat | None = "NHWC",
+    dilations: IntsLike = (1, 1, 1, 1),
     name: str | None = None,
     filters: ArrayLike | None = None,
     *,
@@ -162,11 +163,11 @@ def conv2d_backprop_filter(
     input: ArrayLike,
     filter_sizes: Sequence[int],
     out_backprop: ArrayLike,
-    strides: Any,
-    padding: Any,
+    strides: IntsLike,
+    padding: PaddingLike,
     use_cudnn_on_gpu: bool = True,
-    data_format: str | None = "NHWC",
-    dilations: Any = (1, 1, 1, 1),
+    data_format: ImageFormat | None = "NHWC",
+    dilations: IntsLike = (1, 1, 1, 1),
     name: str | None = None,
     *,
     out: np.ndarray | None = None,

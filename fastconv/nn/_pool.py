@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_beside, array_of, check_output, is_real, shape_of
 from fastconv._backend import is_on_device, moved, on_its_device
+from fastconv._types import ImageFormat, IntsLike, PaddingLike, PaddingName
 from fastconv.nn._elementwise import stored
 from fastconv.nn._windows import (
     Windows,
@@ -45,10 +46,10 @@ def _lowest(dtype: np.dtype) -> Any:
 @on_its_device
 def max_pool2d(
     input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
+    ksize: IntsLike,
+    strides: IntsLike,
+    padding: PaddingLike,
+    data_format: ImageFormat | None = "NHWC",
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
@@ -119,10 +120,10 @@ def max_pool2d(
 @on_its_device
 def avg_pool2d(
     input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: str,
-    data_format: str | None = "NHWC",
+    ksize: IntsLike,
+    strides: IntsLike,
+    padding: PaddingName,
+    data_format: ImageFormat | None = "NHWC",
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
@@ -212,10 +213,10 @@ def _largest(windows: Windows, images: np.ndarray) -> tuple[np.ndarray, np.ndarr
 @on_its_device
 def max_pool_with_argmax(
     input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
+    ksize: IntsLike,
+    strides: IntsLike,
+    padding: PaddingLike,
+    data_format: ImageFormat | None = "NHWC",
     output_dtype: Any = np.int64,
     include_batch_in_index: bool = False,
     name: str | None = None,
@@ -280,10 +281,10 @@ def max_pool2d_grad(
     orig_input: ArrayLike,
     orig_output: ArrayLike,
     grad: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = "NHWC",
+    ksize: IntsLike,
+    strides: IntsLike,
+    padding: PaddingLike,
+    data_format: ImageFormat | None = "NHWC",
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
@@ -354,10 +355,10 @@ def max_pool2d_grad(
 def avg_pool2d_grad(
     orig_input_shape: Sequence[int],
     grad: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: str,
-    data_format: str | None = "NHWC",
+    ksize: IntsLike,
+    strides: IntsLike,
+    padding: PaddingName,
+    data_format: ImageFormat | None = "NHWC",
     name: str | None = None,
     *,
     out: np.ndarray | None = None,

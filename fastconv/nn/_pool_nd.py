@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastconv._arguments import check_output, padding_pairs, spatial
 from fastconv._backend import converted, is_on_device, on_its_device
+from fastconv._types import DataFormat, IntsLike, PaddingLike, PaddingName
 from fastconv.nn._elementwise import stored
 from fastconv.nn._pool import avg_pool2d, max_pool2d, pooled
 from fastconv.nn._windows import arithmetic
@@ -17,10 +18,10 @@ from fastconv.nn._windows import arithmetic
 
 def max_pool(
     input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
-    data_format: str | None = None,
+    ksize: IntsLike,
+    strides: IntsLike,
+    padding: PaddingLike,
+    data_format: DataFormat | None = None,
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
@@ -68,10 +69,10 @@ def max_pool(
 
 def avg_pool(
     input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: str,
-    data_format: str | None = None,
+    ksize: IntsLike,
+    strides: IntsLike,
+    padding: PaddingName,
+    data_format: DataFormat | None = None,
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
@@ -132,9 +133,9 @@ def _along_axes(name: str, value: Any, rank: int, first: bool) -> tuple[int, ...
 def _pool_of_any_rank(
     pool: Callable[..., np.ndarray],
     input: ArrayLike,
-    ksize: Any,
-    strides: Any,
-    padding: Any,
+    ksize: IntsLike,
+    strides: IntsLike,
+    padding: PaddingLike,
     data_format: str | None,
     out: np.ndarray | None,
 ) -> np.ndarray:

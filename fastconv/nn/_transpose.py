@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_of, shape_of
+from fastconv._types import Activation, ImageFormat, IntsLike, PaddingLike, RowFormat
 from fastconv.nn._gradient import input_gradient
 from fastconv.nn._variants import as_row, bank_as_row, positive_rate, result_as_row, row_arguments
 
@@ -16,14 +15,14 @@ def conv2d_transpose(
     input: ArrayLike,
     filters: ArrayLike,
     output_shape: ArrayLike,
-    strides: Any,
-    padding: Any = "SAME",
-    data_format: str | None = "NHWC",
-    dilations: Any = None,
+    strides: IntsLike,
+    padding: PaddingLike = "SAME",
+    data_format: ImageFormat | None = "NHWC",
+    dilations: IntsLike | None = None,
     name: str | None = None,
     *,
     bias: ArrayLike | None = None,
-    activation: str | None = None,
+    activation: Activation | None = None,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
     """Transposed 2-D convolution: every input cell adds its value, times the filters, to a window of the output.
@@ -97,8 +96,8 @@ def atrous_conv2d_transpose(
     value: ArrayLike,
     filters: ArrayLike,
     output_shape: ArrayLike,
-    rate: Any,
-    padding: Any,
+    rate: IntsLike,
+    padding: PaddingLike,
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
@@ -166,10 +165,10 @@ def conv1d_transpose(
     input: ArrayLike,
     filters: ArrayLike,
     output_shape: ArrayLike,
-    strides: Any,
-    padding: Any = "SAME",
-    data_format: str | None = "NWC",
-    dilations: Any = None,
+    strides: IntsLike,
+    padding: PaddingLike = "SAME",
+    data_format: RowFormat | None = "NWC",
+    dilations: IntsLike | None = None,
     name: str | None = None,
     *,
     out: np.ndarray | None = None,

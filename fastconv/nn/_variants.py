@@ -10,6 +10,7 @@ from numpy.typing import ArrayLike
 from fastconv._arguments import array_of, as_array, spatial
 from fastconv._backend import is_array
 from fastconv._prepared import PreparedFilters
+from fastconv._types import DataFormat, IntsLike, PaddingLike, RowFormat
 from fastconv.nn._conv import conv2d
 
 
@@ -26,8 +27,8 @@ def positive_rate(rate: Any) -> tuple[int, ...]:
 def atrous_conv2d(
     value: ArrayLike,
     filters: ArrayLike,
-    rate: Any,
-    padding: Any,
+    rate: IntsLike,
+    padding: PaddingLike,
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
@@ -77,10 +78,10 @@ def atrous_conv2d(
 def convolution(
     input: ArrayLike,
     filters: ArrayLike,
-    strides: Any = None,
-    padding: Any = "VALID",
-    data_format: str | None = None,
-    dilations: Any = None,
+    strides: IntsLike | None = None,
+    padding: PaddingLike = "VALID",
+    data_format: DataFormat | None = None,
+    dilations: IntsLike | None = None,
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
@@ -128,8 +129,11 @@ def convolution(
     rank = np.ndim(filters)
     if rank == 5:
         raise NotImplementedError(f"filters: 3-D convolution, with filters of shape {np.shape(filters)}")
-    along = conv1d if rank == 3 else conv2d
-    return along(input, filters, 1 if strides is None else strides, padding, data_format, dilations, out=out)
+    along: Any = conv1d if rank == 3 else conv2d
+    result: np.ndarray = along(
+        input, filters, 1 if strides is None else strides, padding, data_format, dilations, out=out
+    )
+    return result
 
 
 class RowArguments(NamedTuple):
@@ -137,7 +141,7 @@ class RowArguments(NamedTuple):
 
     strides: tuple[int, ...]
     padding: Any
-    data_format: str
+    data_format: Any
     dilations: tuple[int, ...]
 
 
@@ -185,10 +189,10 @@ def result_as_row(out: Any, axis: int) -> Any:
 def conv1d(
     input: ArrayLike,
     filters: ArrayLike,
-    stride: Any,
-    padding: Any,
-    data_format: str | None = "NWC",
-    dilations: Any = None,
+    stride: IntsLike,
+    padding: PaddingLike,
+    data_format: RowFormat | None = "NWC",
+    dilations: IntsLike | None = None,
     name: str | None = None,
     *,
     out: np.ndarray | None = None,
