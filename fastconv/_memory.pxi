@@ -62,6 +62,7 @@ cdef extern from *:
     """
     object fc_numpys_handler()
     object fc_handler_of_lines()
+    object PyDataMem_SetHandler(object handler)  # the declarations of older NumPys, as of 2.1, lack it
 
 cdef enum:
     WORTH_A_LINE = 1 << 11  # elements of a result, below which changing the allocator costs more than it saves
@@ -78,11 +79,11 @@ cdef cnp.ndarray fresh(int axes, cnp.npy_intp *sizes, int number):
         elements *= sizes[axis]
     if elements < WORTH_A_LINE:
         return cnp.PyArray_EMPTY(axes, sizes, number, False)
-    callers = cnp.PyDataMem_SetHandler(handler_of_lines)
+    callers = PyDataMem_SetHandler(handler_of_lines)
     if callers is not numpys_handler:
-        cnp.PyDataMem_SetHandler(callers)
+        PyDataMem_SetHandler(callers)
         return cnp.PyArray_EMPTY(axes, sizes, number, False)
     try:
         return cnp.PyArray_EMPTY(axes, sizes, number, False)
     finally:
-        cnp.PyDataMem_SetHandler(callers)
+        PyDataMem_SetHandler(callers)
