@@ -144,16 +144,16 @@ cdef extern from "elementwise.h" nogil:
         int64_t first_pixel,
         int64_t end_pixel,
     )
-    void fc_gate(
-        const fc_kernels *kernels,
-        fc_dtype dtype,
-        const void *dy,
-        const void *x,
-        double limit,
-        int64_t first,
-        int64_t end,
-        void *dx,
-    )
+    ctypedef struct fc_activation_grad:
+        const fc_kernels *kernels
+        fc_dtype dtype
+        fc_activation activation
+        double parameter
+        const void *dy
+        const void *x
+        void *dx
+
+    void fc_activation_grad_range(const fc_activation_grad *call, int64_t first, int64_t end)
 
 cdef extern from "backprop_filter.h" nogil:
     ctypedef struct fc_pixel_sum:

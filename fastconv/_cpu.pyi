@@ -57,7 +57,15 @@ def normalize(
     beta: float,
     threads: int,
 ) -> None: ...
-def gate(dy: np.ndarray, x: np.ndarray, limit: float, dx: np.ndarray, threads: int) -> None: ...
+def activation_grad(
+    activation: str,
+    parameter: float,
+    dy: np.ndarray,
+    x: np.ndarray,
+    dx: np.ndarray,
+    dtype: str,
+    threads: int,
+) -> None: ...
 
 ACTIVATIONS: dict[str, int]
 WINOGRAD_TAPS: int

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import _cpu
-from fastconv._arguments import DTYPES, cast, check_output, dense
+from fastconv._arguments import cast, check_output, dense
 from fastconv._backend import converted, is_on_device
 from fastconv._threads import threads_for
 
@@ -81,24 +81,27 @@ def activated(array: np.ndarray, activation: str, out: np.ndarray | None, slope:
     return out
 
 
-def gated(gradient: np.ndarray, features: np.ndarray, limit: float, out: np.ndarray | None) -> np.ndarray:
-    """The gradient where features are above 0 and not limit or more (NaN: no limit), else 0; it may be `out`."""
-    if out is not None:
-        operands = (features,) if out is gradient else (gradient, features)
-        check_output(out, gradient.shape, gradient.dtype, operands, is_on_device(gradient))
-    if is_on_device(gradient) and gradient.dtype.name in DTYPES:
+def activation_grad(
+    activation: str, parameter: float, gradient: np.ndarray, features: np.ndarray, out: np.ndarray | None
+) -> np.ndarray:
+    """The gradient times the derivative of an activation at the features, in `out`, which may be one of the two.
+
+    The parameter of "relu" is a limit (NaN: none), that of "silu" its steepness; "gelu" and "gelu_tanh" have none.
+    Both arrays have one shape and one floating dtype of those that convolutions take.
+    """
+    if is_on_device(gradient):
         from fastconv._cuda.pointwise import computed
 
-        return computed("gate", (gradient, features), out, limit)  # type: ignore[no-any-return]
-    if gradient.dtype not in (np.dtype(np.float32), np.dtype(np.float64)):
-        result = np.where((features > 0) & ~(features >= limit), gradient, gradient.dtype.type(0))
-        if out is None:
-            return result
-        out[...] = result
-        return out
-    dy, x = dense(gradient), dense(features)
+        return computed(f"{activation}_grad", (gradient, features), out, parameter)  # type: ignore[no-any-return]
+    dy, x = (
+        dense(array if out is None or array is out or not np.may_share_memory(array, out) else array.copy())
+        for array in (gradient, features)
+    )
     if out is None:
         out = np.empty(dy.shape, dy.dtype)
+    else:
+        check_output(out, dy.shape, dy.dtype, ())
     if dy.size:
-        _cpu.gate(dy, x, limit, np.asarray(out), threads_for(_WORK * dy.size))
+        threads = threads_for(_WORK * dy.size)
+        _cpu.activation_grad(activation, parameter, dy, x, np.asarray(out), dy.dtype.name, threads)
     return out

@@ -130,40 +130,41 @@ cdef void normalization_task(const void *job, int64_t task, int slot) noexcept n
     fc_normalize(j.kernels, j.dtype, j.call, task * j.each, min(j.pixels, (task + 1) * j.each))
 
 
-def gate(cnp.ndarray dy, cnp.ndarray x, double limit, cnp.ndarray dx, int threads):
-    """dx becomes dy where x is above 0 and not limit or more, else 0; NaN is no limit.
+def activation_grad(
+    str activation, double parameter, cnp.ndarray dy, cnp.ndarray x, cnp.ndarray dx, str dtype, int threads
+):
+    """dx becomes dy times the derivative of an activation at x.
 
-    All are C-contiguous, of one size and dtype, float32 or float64; dx may be dy.
+    "relu" has the parameter for a limit (NaN: none), "silu" for its steepness; "gelu" and "gelu_tanh" have none. All
+    are C-contiguous, of one size and floating dtype; dx may be dy or x.
     """
-    cdef gate_job job
-    cdef int number = cnp.PyArray_TYPE(dy)
+    cdef activation_grad_job job
+    cdef int number = numpy.dtype(dtype).num
     check_dense(dy, number, cnp.PyArray_SIZE(dx), False)
     check_dense(x, number, cnp.PyArray_SIZE(dx), False)
     check_dense(dx, number, cnp.PyArray_SIZE(dx), True)
-    job.kernels = chosen
-    job.dtype = FC_F32 if cnp.PyArray_TYPE(dy) == cnp.NPY_FLOAT32 else FC_F64
-    job.dy = cnp.PyArray_DATA(dy)
-    job.x = cnp.PyArray_DATA(x)
-    job.limit = limit
-    job.dx = cnp.PyArray_DATA(dx)
-    job.count = cnp.PyArray_SIZE(dy)
-    run_tasks(gate_task, &job, (job.count + ELEMENTS - 1) // ELEMENTS, threads)
+    job.call.kernels = chosen
+    job.call.dtype = DTYPES[dtype]
+    job.call.activation = {"relu": FC_RELU, "silu": FC_SILU, "gelu": FC_GELU, "gelu_tanh": FC_GELU_TANH}[activation]
+    if job.call.dtype == FC_I32:
+        changed()
+    job.call.parameter = parameter
+    job.call.dy = cnp.PyArray_DATA(dy)
+    job.call.x = cnp.PyArray_DATA(x)
+    job.call.dx = cnp.PyArray_DATA(dx)
+    job.count = cnp.PyArray_SIZE(dx)
+    run_tasks(activation_grad_task, &job, (job.count + ELEMENTS - 1) // ELEMENTS, threads)
 
 
-cdef struct gate_job:
-    const fc_kernels *kernels
-    fc_dtype dtype
-    const void *dy
-    const void *x
-    double limit
-    void *dx
+cdef struct activation_grad_job:
+    fc_activation_grad call
     int64_t count
 
 
-cdef void gate_task(const void *job, int64_t task, int slot) noexcept nogil:
-    cdef const gate_job *j = <const gate_job *>job
+cdef void activation_grad_task(const void *job, int64_t task, int slot) noexcept nogil:
+    cdef const activation_grad_job *j = <const activation_grad_job *>job
     cdef int64_t first = task * ELEMENTS
-    fc_gate(j.kernels, j.dtype, j.dy, j.x, j.limit, first, min(j.count, first + ELEMENTS), j.dx)
+    fc_activation_grad_range(&j.call, first, min(j.count, first + ELEMENTS))
 
 
 cdef int64_t ELEMENTS = 1 << 14  # of a task: a gradient, a feature and a result fit into a second cache

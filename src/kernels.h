@@ -236,7 +236,9 @@ typedef struct fc_normalization {
 } fc_normalization;
 typedef void fc_normalize_fn(const fc_normalization *call, int64_t first_pixel, int64_t end_pixel);
 
-typedef void fc_gate_fn(const void *dy, const void *x, double limit, int64_t count, void *dx);
+/* Multiplies dx by the derivative of an activation at x: of relu up to the limit `parameter` (NaN: without), of silu
+ * with that steepness, of gelu or gelu_tanh. */
+typedef void fc_activation_grad_fn(fc_activation activation, double parameter, const void *x, int64_t count, void *dx);
 
 /* The kernels of one arithmetic type. */
 typedef struct fc_gemm {
@@ -257,7 +259,7 @@ typedef struct fc_gemm {
     /* not of integers: */
     fc_pool_fn *pool, *pool_gradient;
     fc_normalize_fn *normalize;
-    fc_gate_fn *gate; /* dy where x is above 0 and not limit or more, else 0 */
+    fc_activation_grad_fn *activation_grad;
 } fc_gemm;
 
 typedef struct fc_kernels {

@@ -207,6 +207,30 @@ def test_gradients_of_elements():
     assert_equal(nn.leaky_relu_grad(dy, x), raw_ops.LeakyReluGrad(gradients=dy, features=x))
     y = nn.elu(x)
     assert_equal(nn.elu_grad(dy, y), raw_ops.EluGrad(gradients=dy, outputs=y))
+    for ours, theirs in [
+        (nn.silu_grad(dy, x, 1.5), lambda x: tf.nn.silu(x, 1.5)),
+        (nn.gelu_grad(dy, x), tf.nn.gelu),
+        (nn.gelu_grad(dy, x, approximate=True), lambda x: tf.nn.gelu(x, True)),
+    ]:
+        assert_equal(ours, differentiated(theirs, dy, x)[0])
+
+
+def differentiated(function, dy, *arguments):
+    variables = [tf.constant(argument) for argument in arguments]
+    with tf.GradientTape() as tape:
+        tape.watch(variables)
+        result = function(*variables)
+    return tape.gradient(result, variables, tf.constant(dy))
+
+
+def test_gradients_of_batch_normalization():
+    x, dy = draw("float32", 2, 5, 6, 4), draw("float32", 2, 5, 6, 4)
+    mean, offset, scale = (draw("float32", 4) for _ in range(3))
+    variance = abs(draw("float32", 4)) + 0.1
+    ours = nn.batch_normalization_grad(dy, x, mean, variance, offset, scale, 1e-3)
+    theirs = differentiated(lambda *a: tf.nn.batch_normalization(*a, 1e-3), dy, x, mean, variance, offset, scale)
+    for mine, other in zip(ours, theirs, strict=True):
+        assert_equal(mine, other)
 
 
 @pytest.mark.parametrize("radius", [0, 1, 2, 5, 9])

@@ -1,5 +1,7 @@
 """Functions of single elements: results in place, gradients as differences give them, arguments named in errors."""
 
+import math
+
 import numpy as np
 import pytest
 
@@ -17,6 +19,8 @@ CALLS = {
     "softmax_grad": lambda **out: nn.softmax_grad(DY, nn.softmax(X), **out),
     "leaky_relu_grad": lambda **out: nn.leaky_relu_grad(DY, X, **out),
     "elu_grad": lambda **out: nn.elu_grad(DY, X, **out),
+    "silu_grad": lambda **out: nn.silu_grad(DY, X, **out),
+    "gelu_grad": lambda **out: nn.gelu_grad(DY, X, **out),
     "batch_normalization": lambda **out: nn.batch_normalization(
         X, X[0, 0, 0], abs(X[0, 0, 1]), None, None, 1e-3, **out
     ),
@@ -85,3 +89,106 @@ def test_gelu_of_large_numbers(dtype):
     most = np.finfo(dtype).max
     x = np.array([1e4, -1e4, most, -most, np.inf, np.nan, 0], dtype)
     np.testing.assert_array_equal(nn.gelu(x), np.array([1e4, -0.0, most, -0.0, np.inf, np.nan, 0], dtype))
+
+
+DERIVATIVES = {
+    "silu": lambda x: _silu_slope(x, 1.0),
+    "silu, steeper": lambda x: _silu_slope(x, 2.5),
+    "gelu": lambda x: 0.5 * math.erfc(-x / math.sqrt(2)) + x * math.exp(-x * x / 2) / math.sqrt(2 * math.pi),
+    "gelu, approximately": lambda x: _gelu_tanh_slope(x),
+}
+GRADIENTS = {
+    "silu": nn.silu_grad,
+    "silu, steeper": lambda dy, x, **out: nn.silu_grad(dy, x, 2.5, **out),
+    "gelu": nn.gelu_grad,
+    "gelu, approximately": lambda dy, x, **out: nn.gelu_grad(dy, x, approximate=True, **out),
+}
+
+
+def _silu_slope(x, beta):
+    return (1 + beta * x / (1 + math.exp(beta * x))) / (1 + math.exp(-beta * x))
+
+
+def _gelu_tanh_slope(x):
+    inner, rise = math.sqrt(2 / math.pi) * (x + 0.044715 * x**3), math.sqrt(2 / math.pi) * (1 + 0.134145 * x * x)
+    return (1 + math.tanh(inner)) / 2 + x * rise / (2 * math.cosh(inner) ** 2)
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16", "float32", "float64"])
+def test_gradients_of_smooth_activations_are_the_derivatives(name, dtype, isa):
+    x = np.linspace(-12, 12, 2401).astype(dtype)
+    dy = np.random.default_rng(0).standard_normal(x.size).astype(dtype)
+    want = dy.astype(float) * [DERIVATIVES[name](value) for value in x.astype(float)]
+    dx = GRADIENTS[name](dy, x)
+    assert dx.dtype == x.dtype
+    tolerance = {"float16": 1e-3, "bfloat16": 8e-3, "float32": 4e-7, "float64": 2e-15}[dtype]
+    assert np.max(np.abs(dx.astype(float) - want) / (np.abs(want) + np.abs(dy.astype(float)))) < tolerance
+    for place in (dy, x):  # in the place of an operand, and of a part of one
+        copy = place.copy()
+        both = [copy if array is place else array for array in (dy, x)]
+        assert GRADIENTS[name](*both, out=copy).tobytes() == dx.tobytes()
+        longer = np.concatenate([place, place[:1]])
+        both = [longer[:-1] if array is place else array for array in (dy, x)]
+        assert GRADIENTS[name](*both, out=longer[1:]).tobytes() == dx.tobytes()
+
+
+@pytest.mark.parametrize("name", GRADIENTS)
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+def test_gradients_of_smooth_activations_end_at_0_and_1(name, dtype, isa):
+    most = np.finfo(dtype).max
+    x = np.array([-np.inf, -most, -900, 0, 900, most, np.inf, np.nan], dtype)
+    dx = GRADIENTS[name](np.full_like(x, 2), x)
+    np.testing.assert_array_equal(dx, np.array([0, 0, 0, 1, 2, 2, 2, np.nan], dtype))
+
+
+@pytest.mark.parametrize("dtype", [np.float16, np.float32, np.float64])
+@pytest.mark.parametrize(
+    ("statistics", "affine"),
+    [((6,), (6,)), ((1, 1, 1, 6), (6,)), ((), (1,)), ((2, 1, 1, 6), None), ((4, 6), (4, 1, 1))],
+)
+def test_gradients_of_batch_normalization_are_those_of_float64(statistics, affine, dtype):
+    rng = np.random.default_rng(0)
+    x, dy = X.astype(dtype), DY.astype(dtype)
+    mean, variance = rng.standard_normal(statistics).astype(dtype), rng.uniform(0.5, 2, statistics).astype(dtype)
+    offset, scale = (None if affine is None else rng.uniform(0.5, 2, affine).astype(dtype) for _ in range(2))
+    found = nn.batch_normalization_grad(dy, x, mean, variance, offset, scale, 0.01)
+    tolerance = {np.float16: 6e-3, np.float32: 3e-6, np.float64: 1e-12}[dtype]
+
+    def normalized(*arrays):
+        return nn.batch_normalization(*arrays, 0.01)
+
+    arguments = [None if a is None else a.astype(np.float64) for a in (x, mean, variance, offset, scale)]
+    for index, (array, gradient) in enumerate(zip(arguments, found, strict=True)):
+        if array is None:
+            assert gradient is None
+            continue
+        assert gradient.shape == array.shape
+        assert gradient.dtype == dtype
+        places = list(np.ndindex(array.shape))
+        for at in places[:: max(1, len(places) // 10)]:  # some elements of x, every one of the others
+            rises = []
+            for step in (1e-5, -1e-5):
+                moved = array.copy()
+                moved[at] += step
+                rises.append(normalized(*arguments[:index], moved, *arguments[index + 1 :]))
+            terms = dy.astype(float) * (rises[0] - rises[1]) / 2e-5
+            assert abs(gradient[at] - terms.sum()) <= tolerance * np.abs(terms).sum() + 1e-8
+
+
+def test_gradients_of_batch_normalization_have_the_same_bits_in_every_layout():
+    x, dy = (np.random.default_rng(seed).standard_normal((3, 41, 57, 8)).astype(np.float32) for seed in (0, 1))
+    channels = X[0, 0, :2].ravel()[:8]
+    arguments = channels, abs(channels), channels, channels, 1e-3
+    want = [array.tobytes() for array in nn.batch_normalization_grad(dy, x, *arguments)]
+    for order in (np.asfortranarray, lambda array: np.moveaxis(np.moveaxis(array, -1, 1).copy(), 1, -1)):
+        assert [array.tobytes() for array in nn.batch_normalization_grad(order(dy), order(x), *arguments)] == want
+
+
+def test_gradients_of_batch_normalization_name_what_is_wrong():
+    with pytest.raises(ValueError, match=r"x: has shape \(2, 4, 4, 5\), but gradients has shape \(2, 4, 4, 6\)"):
+        nn.batch_normalization_grad(DY, X[..., :5], 0, 1, None, None, 0.1)
+    with pytest.raises(ValueError, match=r"scale: its shape, \(5,\), does not broadcast"):
+        nn.batch_normalization_grad(DY, X, 0, 1, None, np.ones(5), 0.1)
+    with pytest.raises(TypeError, match="gradients: dtype int64 is not a floating one"):
+        nn.batch_normalization_grad(np.ones(3, int), np.ones(3), 0, 1, None, None, 0.1)

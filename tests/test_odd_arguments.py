@@ -24,6 +24,7 @@ OF_SCALARS = {
     "avg_pool2d": lambda s: nn.avg_pool2d(s, 2, 1, "SAME"),
     "avg_pool2d_grad": lambda s: nn.avg_pool2d_grad((1, 1, 1, 1), s, 2, 1, "SAME"),
     "batch_normalization": lambda s: nn.batch_normalization(s, s, s, s, s, 1e-3),
+    "batch_normalization_grad": lambda s: nn.batch_normalization_grad(s, s, s, s, s, s, 1e-3)[0],
     "bias_add": lambda s: nn.bias_add(s, s),
     "bias_add_grad": lambda s: nn.bias_add_grad(s),
     "conv1d": lambda s: nn.conv1d(s, s, 1, "SAME"),
@@ -39,6 +40,7 @@ OF_SCALARS = {
     "elu": nn.elu,
     "elu_grad": lambda s: nn.elu_grad(s, s),
     "gelu": nn.gelu,
+    "gelu_grad": lambda s: nn.gelu_grad(s, s),
     "leaky_relu": nn.leaky_relu,
     "leaky_relu_grad": lambda s: nn.leaky_relu_grad(s, s),
     "local_response_normalization": nn.local_response_normalization,
@@ -53,11 +55,12 @@ OF_SCALARS = {
     "relu_grad": lambda s: nn.relu_grad(s, s),
     "separable_conv2d": lambda s: nn.separable_conv2d(s, s, s, 1, "SAME"),
     "silu": nn.silu,
+    "silu_grad": lambda s: nn.silu_grad(s, s),
     "softmax": nn.softmax,
     "softmax_grad": lambda s: nn.softmax_grad(s, s),
 }
 OF_ELEMENTS = {"batch_normalization", "elu", "elu_grad", "gelu", "leaky_relu", "leaky_relu_grad", "relu", "relu6"}
-OF_ELEMENTS |= {"relu6_grad", "relu_grad", "silu"}
+OF_ELEMENTS |= {"batch_normalization_grad", "gelu_grad", "relu6_grad", "relu_grad", "silu", "silu_grad"}
 
 
 def test_every_function_is_given_scalars():
@@ -308,7 +311,11 @@ def test_prepared_filters_in_another_shape_are_other_filters(shapes):
             np.testing.assert_array_equal(dx, want)
 
 
-@pytest.mark.parametrize("name", ["softmax", "silu", "leaky_relu", "elu", "gelu", "batch_normalization"])
+@pytest.mark.parametrize(
+    "name",
+    ["softmax", "silu", "leaky_relu", "elu", "gelu", "batch_normalization"]
+    + ["relu_grad", "silu_grad", "gelu_grad", "batch_normalization_grad"],
+)
 def test_harmless_underflow_and_overflow_raise_nothing(name):
     x = np.array([[0, -200, 200, -1e-38, 1e-30, -30, 3e38, -3e38]], np.float32)
     with np.errstate(all="raise"):
@@ -317,6 +324,10 @@ def test_harmless_underflow_and_overflow_raise_nothing(name):
                 value = x.astype(dtype)
             if name == "batch_normalization":
                 nn.batch_normalization(value, 0.0, 1e-30, None, 1e-30, 0.0)
+            elif name == "batch_normalization_grad":
+                nn.batch_normalization_grad(value, value, 0.0, 1e-30, None, 1e-30, 0.0)
+            elif name.endswith("_grad"):
+                getattr(nn, name)(value, value)
             else:
                 getattr(nn, name)(value)
     assert sys.float_info.max > 0

@@ -6,7 +6,20 @@ typedef FC_ELEMENT Element;
 typedef Element::sum Sum;
 
 // In the order of OPERATIONS in pointwise.py.
-enum Operation { FINISH, LEAKY, ELU, SWISH, GELU, GELU_TANH, GATE, LEAKY_GRADIENT, ELU_GRADIENT };
+enum Operation {
+    FINISH,
+    LEAKY,
+    ELU,
+    SWISH,
+    GELU,
+    GELU_TANH,
+    RELU_GRADIENT,
+    LEAKY_GRADIENT,
+    ELU_GRADIENT,
+    SWISH_GRADIENT,
+    GELU_GRADIENT,
+    GELU_TANH_GRADIENT
+};
 
 // Field for field, POINTWISE in pointwise.py.
 struct Pointwise {
@@ -17,6 +30,9 @@ struct Pointwise {
     int wide; // whether runs of 16 bytes are aligned in all arrays
     int unused;
 };
+
+// x within a limit beyond which a derivative is 0 or 1, so that infinity times 0 is not NaN; NaN stays.
+template <typename Real> FC_DEVICE Real cut(Real x, Real limit) { return x < -limit ? -limit : x > limit ? limit : x; }
 
 // Of an element x, or of a gradient x and the element that it was taken at. Integers, which are summed as unsigned
 // ones, have one operation beside FINISH.
@@ -35,12 +51,25 @@ template <typename Real> FC_DEVICE Real value(int operation, Real x, Real at, do
             return x * (complementary_error(x * Real(-0.70710678118654752)) / 2);
         case GELU_TANH:
             return x * ((1 + hyperbolic_tangent(Real(0.79788456080286536) * (x + Real(0.044715) * x * x * x))) / 2);
-        case GATE:
+        case RELU_GRADIENT:
             return at > 0 && !(at >= Real(parameter)) ? x : Real(0);
         case LEAKY_GRADIENT:
             return at > 0 ? x : x * Real(parameter);
         case ELU_GRADIENT:
             return at < 0 ? x * (at + 1) : x;
+        case SWISH_GRADIENT: {
+            const Real z = cut(at * Real(parameter), Real(800));
+            return x * (sigmoid(z) * (1 + z * sigmoid(-z)));
+        }
+        case GELU_GRADIENT: {
+            const Real z = cut(at, Real(40)), density = Real(0.39894228040143268) * exponential(z * z / -2);
+            return x * (complementary_error(z * Real(-0.70710678118654752)) / 2 + z * density);
+        }
+        case GELU_TANH_GRADIENT: {
+            const Real z = cut(at, Real(40)), square = Real(0.044715) * z * z, twice = Real(1.5957691216057307);
+            const Real inside = twice * (z + square * z), slope = twice * (1 + 3 * square);
+            return x * (sigmoid(inside) * (1 + z * slope * sigmoid(-inside)));
+        }
         }
         return x;
     }

@@ -15,7 +15,20 @@ from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Launch, packed, prepared
 from fastconv._cuda.memory import dense, on_one_device, workspace
 
 # In the order of their enum in pointwise.cu.
-OPERATIONS = ("finish", "leaky_relu", "elu", "silu", "gelu", "gelu_tanh", "gate", "leaky_relu_grad", "elu_grad")
+OPERATIONS = (
+    "finish",
+    "leaky_relu",
+    "elu",
+    "silu",
+    "gelu",
+    "gelu_tanh",
+    "relu_grad",
+    "leaky_relu_grad",
+    "elu_grad",
+    "silu_grad",
+    "gelu_grad",
+    "gelu_tanh_grad",
+)
 
 # struct Pointwise in pointwise.cu, field for field.
 POINTWISE = np.dtype(

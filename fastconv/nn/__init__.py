@@ -4,18 +4,8 @@ Given CuPy arrays wherever they take arrays, they compute on those arrays' devic
 CuPy arrays. The two kinds do not mix: that is a TypeError.
 """
 
-from fastconv.nn._activation import (
-    elu,
-    elu_grad,
-    gelu,
-    leaky_relu,
-    leaky_relu_grad,
-    relu,
-    relu6,
-    relu6_grad,
-    relu_grad,
-    silu,
-)
+from fastconv.nn._activation import elu, gelu, leaky_relu, relu, relu6, silu
+from fastconv.nn._activation_grad import elu_grad, gelu_grad, leaky_relu_grad, relu6_grad, relu_grad, silu_grad
 from fastconv.nn._conv import conv2d
 from fastconv.nn._depthwise import (
     depthwise_conv2d,
@@ -26,6 +16,7 @@ from fastconv.nn._depthwise import (
 from fastconv.nn._gradient import conv2d_backprop_filter, conv2d_backprop_input
 from fastconv.nn._normalization import (
     batch_normalization,
+    batch_normalization_grad,
     bias_add,
     bias_add_grad,
     local_response_normalization,
@@ -50,6 +41,7 @@ __all__ = [
     "avg_pool2d",
     "avg_pool2d_grad",
     "batch_normalization",
+    "batch_normalization_grad",
     "bias_add",
     "bias_add_grad",
     "conv1d",
@@ -65,6 +57,7 @@ __all__ = [
     "elu",
     "elu_grad",
     "gelu",
+    "gelu_grad",
     "leaky_relu",
     "leaky_relu_grad",
     "local_response_normalization",
@@ -79,6 +72,7 @@ __all__ = [
     "relu_grad",
     "separable_conv2d",
     "silu",
+    "silu_grad",
     "softmax",
     "softmax_grad",
 ]

@@ -1,4 +1,4 @@
-"""Activations, functions of single elements, and their gradients: in NumPy where it is fast enough."""
+"""Activations, functions of single elements: in NumPy where it is fast enough."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from numpy.typing import ArrayLike
 
 from fastconv._arguments import DTYPES, array_of, check_output, number
 from fastconv._backend import converted
-from fastconv._epilogue import activated, gated
-from fastconv.nn._elementwise import floating, has_kernel, narrowed, on_device, real, same_shape, stored
+from fastconv._epilogue import activated
+from fastconv.nn._elementwise import floating, has_kernel, narrowed, on_device, real, slope_of, stored
 
 
 def relu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -131,7 +131,7 @@ def leaky_relu(
     """
     array = array_of("features", features)
     array = floating("features", converted(array, np.float32) if array.dtype.kind in "iu" else array)
-    slope = _slope(array, alpha)
+    slope = slope_of(array, alpha)
     if has_kernel(array):
         return on_device("leaky_relu", out, array, parameter=float(slope))
     if array.dtype.name in DTYPES:
@@ -145,12 +145,6 @@ def _computed(array: np.ndarray, function: str, out: np.ndarray | None, slope: f
         return activated(array, function, out, slope)
     check_output(out, array.shape, array.dtype, ())
     return activated(array.copy(), function, out, slope)
-
-
-def _slope(array: np.ndarray, alpha: float | None) -> Any:
-    """The slope of ``leaky_relu`` in the array's dtype; TensorFlow takes None for 0.2."""
-    with np.errstate(all="ignore"):
-        return array.dtype.type(0.2 if alpha is None else number("alpha", alpha))
 
 
 @np.errstate(all="ignore")
@@ -284,181 +278,3 @@ def gelu(
     return stored(
         narrowed(array, _computed(array.astype(np.float64), "gelu_tanh" if approximate else "gelu", None)), out
     )
-
-
-def relu_grad(
-    gradients: ArrayLike, features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None
-) -> np.ndarray:
-    """The gradient of ``relu`` with respect to its argument.
-
-    Parameters
-    ----------
-    gradients : array_like
-        With respect to the result.
-    features : array_like, of the same shape
-        The argument of ``relu``.
-    name : str, optional
-        Accepted for TensorFlow's sake, and ignored.
-    out : numpy.ndarray, optional
-        Where to write the result, C-contiguous: `gradients` itself, or apart from both.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape and dtype of `gradients`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
-    References
-    ----------
-    https://www.tensorflow.org/api_docs/python/tf/raw_ops/ReluGrad
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import nn
-    >>> nn.relu_grad([5.0, 5.0], [-1.0, 2.0])
-    array([0., 5.], dtype=float32)
-    """
-    dy, x = same_shape(("gradients", "features"), gradients, features)
-    return gated(dy, x, np.nan, out)
-
-
-def relu6_grad(
-    gradients: ArrayLike, features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None
-) -> np.ndarray:
-    """The gradient of ``relu6`` with respect to its argument.
-
-    Parameters
-    ----------
-    gradients : array_like
-        With respect to the result.
-    features : array_like, of the same shape
-        The argument of ``relu6``.
-    name : str, optional
-        Accepted for TensorFlow's sake, and ignored.
-    out : numpy.ndarray, optional
-        Where to write the result, C-contiguous: `gradients` itself, or apart from both.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape and dtype of `gradients`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
-    References
-    ----------
-    https://www.tensorflow.org/api_docs/python/tf/raw_ops/Relu6Grad
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import nn
-    >>> nn.relu6_grad([5.0, 5.0, 5.0], [-1.0, 2.0, 9.0])
-    array([0., 5., 0.], dtype=float32)
-    """
-    dy, x = same_shape(("gradients", "features"), gradients, features)
-    return gated(dy, x, 6, out)
-
-
-@np.errstate(all="ignore")
-def leaky_relu_grad(
-    gradients: ArrayLike,
-    features: ArrayLike,
-    alpha: float | None = 0.2,
-    name: str | None = None,
-    *,
-    out: np.ndarray | None = None,
-) -> np.ndarray:
-    """The gradient of ``leaky_relu`` with respect to its argument.
-
-    Parameters
-    ----------
-    gradients : array_like
-        With respect to the result.
-    features : array_like, of the same shape
-        The argument of ``leaky_relu``.
-    alpha : float or None, optional
-        The slope on the negative side; None is 0.2.
-    name : str, optional
-        Accepted for TensorFlow's sake, and ignored.
-    out : numpy.ndarray, optional
-        Where to write the result, C-contiguous; it may be an operand.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape and dtype of `gradients`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
-    References
-    ----------
-    https://www.tensorflow.org/api_docs/python/tf/raw_ops/LeakyReluGrad
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import nn
-    >>> nn.leaky_relu_grad([5.0, 5.0], [-1.0, 2.0])
-    array([1., 5.], dtype=float32)
-    """
-    dy, x = same_shape(("gradients", "features"), gradients, features)
-    slope = _slope(dy, alpha)
-    if has_kernel(dy):
-        return on_device("leaky_relu_grad", out, dy, x, parameter=float(slope))
-    return stored(narrowed(dy, np.where(x > 0, dy, dy * slope)), out)
-
-
-@np.errstate(all="ignore")
-def elu_grad(
-    gradients: ArrayLike, outputs: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None
-) -> np.ndarray:
-    """The gradient of ``elu`` with respect to its argument.
-
-    Parameters
-    ----------
-    gradients : array_like
-        With respect to the result.
-    outputs : array_like, of the same shape
-        The result of ``elu``.
-    name : str, optional
-        Accepted for TensorFlow's sake, and ignored.
-    out : numpy.ndarray, optional
-        Where to write the result, C-contiguous; it may be an operand.
-
-    Returns
-    -------
-    numpy.ndarray
-        Of the shape and dtype of `gradients`.
-
-    Raises
-    ------
-    ValueError
-        If the shapes differ.
-
-    References
-    ----------
-    https://www.tensorflow.org/api_docs/python/tf/raw_ops/EluGrad
-
-    Examples
-    --------
-    >>> import numpy as np
-    >>> from fastconv import nn
-    >>> nn.elu_grad([5.0, 5.0], [-0.5, 2.0])
-    array([2.5, 5. ], dtype=float32)
-    """
-    dy, x = same_shape(("gradients", "outputs"), gradients, outputs)
-    if has_kernel(dy):
-        return on_device("elu_grad", out, dy, x)
-    return stored(narrowed(dy, np.where(x < 0, dy * (x + dy.dtype.type(1)), dy)), out)

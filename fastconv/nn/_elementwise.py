@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import DTYPES, array_beside, array_of, as_array, check_output, is_real
+from fastconv._arguments import DTYPES, array_beside, array_of, as_array, check_output, is_real, number
 from fastconv._backend import converted, is_on_device
 
 
@@ -60,3 +60,9 @@ def on_device(operation: str, out: Any, *operands: Any, parameter: float = 0.0) 
     from fastconv._cuda.pointwise import computed
 
     return computed(operation, operands, out, parameter)  # type: ignore[no-any-return]
+
+
+def slope_of(array: np.ndarray, alpha: float | None) -> Any:
+    """The slope of ``leaky_relu`` in the array's dtype; TensorFlow takes None for 0.2."""
+    with np.errstate(all="ignore"):
+        return array.dtype.type(0.2 if alpha is None else number("alpha", alpha))

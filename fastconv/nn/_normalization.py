@@ -1,4 +1,4 @@
-"""Bias and normalisation of channels, with gradients, in NumPy."""
+"""Bias and normalization of channels, with gradients."""
 
 from __future__ import annotations
 
@@ -198,27 +198,107 @@ def batch_normalization(
     """
     array = floating("x", x)
     wide = np.float64 if array.dtype == np.float64 else np.float32
-
-    def along(name: str, value: ArrayLike | None) -> Any:
-        if value is None:
-            raise TypeError(f"{name}: expected an array, got None")
-        found = cast(name, value, "x", array).astype(wide)
-        try:
-            fits = np.broadcast_shapes(found.shape, array.shape) == array.shape
-        except ValueError:
-            fits = False
-        if not fits:
-            raise ValueError(f"{name}: its shape, {found.shape}, does not broadcast to that of x, {array.shape}")
-        return found
-
     epsilon = number("variance_epsilon", variance_epsilon)
-    factor = 1 / np.sqrt(along("variance", variance) + wide(epsilon))
+    factor = 1 / np.sqrt(_along("variance", variance, array, wide) + wide(epsilon))
     if scale is not None:
-        factor = factor * along("scale", scale)
-    shift = -along("mean", mean) * factor
+        factor = factor * _along("scale", scale, array, wide)
+    shift = -_along("mean", mean, array, wide) * factor
     if offset is not None:
-        shift = shift + along("offset", offset)
+        shift = shift + _along("offset", offset, array, wide)
     return stored(narrowed(array, array.astype(wide, copy=False) * factor + shift), out)
+
+
+def _along(name: str, value: ArrayLike | None, x: np.ndarray, wide: Any) -> Any:
+    """An array that broadcasts to the shape of x, in the dtype that batch normalization is computed in."""
+    if value is None:
+        raise TypeError(f"{name}: expected an array, got None")
+    array = cast(name, value, "x", x).astype(wide)
+    try:
+        fits = np.broadcast_shapes(array.shape, x.shape) == x.shape
+    except ValueError:
+        fits = False
+    if not fits:
+        raise ValueError(f"{name}: its shape, {array.shape}, does not broadcast to that of x, {x.shape}")
+    return array
+
+
+@on_its_device
+@np.errstate(all="ignore")
+def batch_normalization_grad(
+    gradients: ArrayLike,
+    x: ArrayLike,
+    mean: ArrayLike,
+    variance: ArrayLike,
+    offset: ArrayLike | None,
+    scale: ArrayLike | None,
+    variance_epsilon: float,
+    name: str | None = None,
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray | None, np.ndarray | None]:
+    """The gradients of ``batch_normalization`` with respect to its five arrays.
+
+    Parameters
+    ----------
+    gradients : array_like, of the shape of `x`
+        With respect to the result.
+    x, mean, variance, offset, scale, variance_epsilon
+        As for ``batch_normalization``; of `offset` only the shape matters.
+    name : str, optional
+        Accepted for TensorFlow's sake, and ignored.
+
+    Returns
+    -------
+    tuple of numpy.ndarray
+        The gradients with respect to x, mean, variance, offset and scale, of their shapes and of the dtype of
+        `gradients`; None for an offset or a scale that is None. Sums are formed in float64.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If the dtype is not a floating one, or shapes do not broadcast.
+
+    Notes
+    -----
+    Mean and variance count as arguments. Where they were computed from the n elements of x that share them, x gets the
+    gradient ``dx + dmean / n + dvariance * 2 / n * (x - mean)``.
+
+    References
+    ----------
+    Ioffe and Szegedy, arXiv:1502.03167; https://www.tensorflow.org/api_docs/python/tf/nn/batch_normalization
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from fastconv import nn
+    >>> x, dy, mean, variance, scale = [1.0, 3.0], [1.0, 2.0], [2.0], [1.0], [5.0]
+    >>> dx, dmean, dvariance, doffset, dscale = nn.batch_normalization_grad(
+    ...     dy, x, mean, variance, None, scale, variance_epsilon=0.0
+    ... )
+    >>> dx, dmean, doffset, dscale
+    (array([ 5., 10.], dtype=float32), array([-15.], dtype=float32), None, array([1.], dtype=float32))
+    """
+    dy, array = same_shape(("gradients", "x"), floating("gradients", gradients), x)
+    wide = np.float64 if dy.dtype == np.float64 else np.float32
+    epsilon = number("variance_epsilon", variance_epsilon)
+    means, variances = _along("mean", mean, dy, wide), _along("variance", variance, dy, wide)
+    # Sums follow the order of memory: in C order, every layout has the same bits.
+    gradient: Any = converted(dy, wide, "C")
+    centered: Any = converted(array, wide, "C") - means
+    inverse = 1 / np.sqrt(variances + wide(epsilon))
+    factor = inverse if scale is None else inverse * _along("scale", scale, dy, wide)
+    doffset = None if offset is None else _summed(gradient, _along("offset", offset, dy, wide).shape)
+    dscale = None if scale is None else _summed(gradient * (centered * inverse), np.shape(scale))
+    dx = gradient * factor
+    dmean = -_summed(dx, means.shape)
+    dvariance = _summed(dx * (centered * (inverse * inverse)), variances.shape) / -2
+    results = (None if each is None else narrowed(dy, each) for each in (dx, dmean, dvariance, doffset, dscale))
+    return tuple(results)  # type: ignore[return-value]
+
+
+def _summed(array: Any, shape: tuple[int, ...]) -> Any:
+    """The sums in float64 over the axes along which an array of this shape was broadcast."""
+    kept = (1,) * (array.ndim - len(shape)) + shape
+    axes = tuple(axis for axis, size in enumerate(kept) if size == 1)
+    return array.sum(axes, dtype=np.float64).reshape(shape)
 
 
 def _neighbours(squares: Any, radius: int) -> Any:

@@ -1,4 +1,4 @@
-/* Local response normalisation, its gradient, and gradients of relu, on every instruction set, by ranges.
+/* Local response normalization, its gradient, and gradients of activations, on every instruction set, by ranges.
  *
  * The argument is the number of random problems of each kind. Prints what it ran. */
 #include "elementwise.h"
@@ -74,21 +74,36 @@ static void test_normalization(const fc_kernels *kernels) {
     release(dx, "dx guards", kernels->name);
 }
 
-/* With and without an upper limit, in place or not. */
-static void test_gate(const fc_kernels *kernels) {
+static double sigmoid(double x) { return 1 / (1 + exp(-x)); }
+
+/* The derivative, in double. */
+static double derivative(fc_activation activation, double parameter, double x) {
+    if (activation == FC_RELU) return x > 0 && !(x >= parameter);
+    if (activation == FC_SILU) return sigmoid(parameter * x) * (1 + parameter * x * sigmoid(-parameter * x));
+    if (activation == FC_GELU) return 0.5 * erfc(-sqrt(0.5) * x) + x * exp(-x * x / 2) / sqrt(8 * atan(1));
+    const double twice = sqrt(2 / atan(1)), z = twice * (x + 0.044715 * x * x * x);
+    return sigmoid(z) * (1 + x * twice * (1 + 3 * 0.044715 * x * x) * sigmoid(-z));
+}
+
+/* relu with and without an upper limit; the result apart, or in the place of the gradients or the features. */
+static void test_activation_grad(const fc_kernels *kernels) {
+    static const fc_activation activations[] = {FC_RELU, FC_SILU, FC_GELU, FC_GELU_TANH};
     const fc_dtype dtype = between(0, 1) ? FC_F32 : FC_F64;
-    const int64_t count = between(1, 200), cut = between(0, count);
-    const double limit = between(0, 1) ? 2 : NAN;
+    const int64_t count = between(1, 3) > 1 ? between(1, 200) : between(1000, 3000), cut = between(0, count);
+    fc_activation_grad call = {.kernels = kernels, .dtype = dtype, .activation = activations[between(0, 3)]};
+    call.parameter = call.activation == FC_SILU ? 1.5 : between(0, 1) ? 2 : NAN;
     buffer x = numbers(dtype, count), dy = numbers(dtype, count), dx = numbers(dtype, count);
-    const int in_place = (int)between(0, 1);
-    if (in_place) memcpy(dx.data, dy.data, dy.size);
-    const void *from = in_place ? dx.data : dy.data;
-    fc_gate(kernels, dtype, from, x.data, limit, 0, cut, dx.data);
-    fc_gate(kernels, dtype, from, x.data, limit, cut, count, dx.data);
+    const int64_t place = between(0, 2);
+    if (place) memcpy(dx.data, (place == 1 ? dy : x).data, dx.size);
+    call.dy = place == 1 ? dx.data : dy.data;
+    call.x = place == 2 ? dx.data : x.data;
+    call.dx = dx.data;
+    fc_activation_grad_range(&call, 0, cut);
+    fc_activation_grad_range(&call, cut, count);
     for (int64_t i = 0; i < count; i++) {
-        const double value = get(&x, dtype, i);
-        const double want = value > 0 && !(value >= limit) ? get(&dy, dtype, i) : 0;
-        if (get(&dx, dtype, i) != want) fail("gate", kernels->name, dtype, i);
+        const double want = get(&dy, dtype, i) * derivative(call.activation, call.parameter, get(&x, dtype, i));
+        if (call.activation == FC_RELU && get(&dx, dtype, i) != want) fail("relu_grad", kernels->name, dtype, i);
+        expect("gradient of activation", kernels, dtype, get(&dx, dtype, i), want, i);
     }
     release(x, "x guards", kernels->name);
     release(dy, "dy guards", kernels->name);
@@ -101,8 +116,8 @@ int main(int argc, char **argv) {
         const fc_kernels *kernels = fc_kernels_built(i);
         if (!fc_kernels_supported(i)) continue;
         for (int t = 0; t < problems; t++) test_normalization(kernels);
-        for (int t = 0; t < problems; t++) test_gate(kernels);
-        printf("%s (%s): %d normalizations and gates\n", kernels->name, kernels->fused ? "fused" : "not fused",
+        for (int t = 0; t < problems; t++) test_activation_grad(kernels);
+        printf("%s (%s): %d normalizations and gradients of activations\n", kernels->name, kernels->fused ? "fused" : "not fused",
                problems);
     }
     return 0;

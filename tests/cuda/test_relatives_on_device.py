@@ -59,11 +59,20 @@ CALLS = {
     "relu6_grad": lambda a: nn.relu6_grad(a(3, 5), a(5, 3).T),
     "leaky_relu_grad": lambda a: nn.leaky_relu_grad(a(3, 5), a(5, 3).T),
     "elu_grad": lambda a: nn.elu_grad(a(3, 5), a(5, 3).T),
+    "silu_grad": lambda a: nn.silu_grad(a(3, 5), a(5, 3).T, 2.5),
+    "gelu_grad": lambda a: nn.gelu_grad(a(3, 5), a(5, 3).T),
+    "gelu_grad, approximately": lambda a: nn.gelu_grad(a(3, 5), a(5, 3).T, approximate=True),
     "softmax": lambda a: nn.softmax(a(3, 5)),
     "softmax_grad": lambda a: nn.softmax_grad(a(3, 5), a(5, 3).T),
     "bias_add": lambda a: nn.bias_add(a(2, 3, 3, 5), a(5)),
     "bias_add_grad": lambda a: nn.bias_add_grad(a(2, 3, 3, 5)),
     "batch_normalization": lambda a: nn.batch_normalization(a(4, 5), a(5), a(5) * a(5), a(5), a(5), 1e-3),
+    "batch_normalization_grad": lambda a: nn.batch_normalization_grad(
+        a(4, 5), a(4, 5), a(5), a(5) * a(5), a(5), a(5), 1e-3
+    )[0],
+    "batch_normalization_grad, scale": lambda a: nn.batch_normalization_grad(
+        a(4, 5), a(4, 5), a(5), a(5) * a(5), a(5), a(5), 1e-3
+    )[4],
     "local_response_normalization": lambda a: nn.local_response_normalization(a(2, 3, 3, 9), 2),
     "local_response_normalization_grad": lambda a: nn.local_response_normalization_grad(
         a(2, 3, 3, 9), a(2, 9, 3, 3).transpose(0, 2, 3, 1), a(2, 3, 3, 9), 2
