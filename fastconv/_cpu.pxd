@@ -157,11 +157,12 @@ cdef extern from "elementwise.h" nogil:
 
 cdef extern from "backprop_filter.h" nogil:
     ctypedef struct fc_pixel_sum:
-        int64_t rows, columns, slices
+        int64_t rows, columns, slices, portions
 
     ctypedef struct fc_backprop_filter:
         fc_forward forward
         fc_pixel_sum pixels
+        int64_t portion
         void *w
         int64_t tasks, sums
         int64_t scratch_bytes, partial_bytes

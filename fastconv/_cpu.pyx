@@ -268,7 +268,7 @@ cdef class BackpropFilter:
         self.sum = sum_of(sum)
         self.lanes = LANES[lanes]
         self.winograd = winograd_of(rung)
-        (self.pixels.rows, self.pixels.columns, self.pixels.slices) = pixels
+        (self.pixels.rows, self.pixels.columns, self.pixels.slices, self.pixels.portions) = pixels
         self.dtype = DTYPES[dtype]
         self.number = numpy.dtype(dtype).num
         self.channels_first = channels_first
@@ -307,8 +307,9 @@ cdef class BackpropFilter:
         job.scratch = take_scratch(threads * job.each + call.partial_bytes)
         job.partial = job.scratch + threads * job.each
         try:
-            run_tasks(filter_task, &job, call.tasks, threads)
-            run_tasks(filter_sum, &job, call.sums, threads)
+            for call.portion in range(self.pixels.portions):
+                run_tasks(filter_task, &job, call.tasks, threads)
+                run_tasks(filter_sum, &job, call.sums, threads)
             return self.verdict(&job)
         finally:
             fc_give_scratch(job.scratch)

@@ -126,14 +126,13 @@ def _bind_winograd_filter(problem: ConvProblem, dtype: np.dtype, channels_first:
     }
 
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
-        sums = dw
+        total = np.zeros(dw.shape)  # in float64, so that errors do not grow with the number of images
         for first in range(0, len(x), images):
             some = slice(first, first + images)
-            runs[len(x[some])](x[some], dy[some], sums, threads, extras)
-            if first > 0:
-                dw += sums
-            elif images < len(x):
-                sums = np.empty_like(dw)
+            runs[len(x[some])](x[some], dy[some], dw, threads, extras)
+            total += dw
+        with np.errstate(all="ignore"):
+            dw[...] = total
 
     return runs[images] if images == problem.n else run
 

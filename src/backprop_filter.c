@@ -78,9 +78,18 @@ static void choose_staging(fc_backprop_filter *call) {
 void fc_split_slices(fc_backprop_filter *call) {
     const fc_forward *forward = &call->forward;
     const int64_t count = fc_terms(&forward->problem) * forward->problem.f, slices = call->pixels.slices;
-    call->in_place = slices == 1 && !fc_is_half(forward->x.dtype);
+    const int64_t totals = call->pixels.portions > 1 ? 2 : 0;
+    call->in_place = slices == 1 && !totals && !fc_is_half(forward->x.dtype);
     call->sums = call->in_place ? 0 : fc_parts(count, FC_SUM_PART);
-    call->partial_bytes = call->in_place ? 0 : fc_aligned(slices * count * arithmetic(call)->size);
+    call->partial_bytes = call->in_place ? 0 : fc_aligned((slices + totals) * count * arithmetic(call)->size);
+}
+
+void fc_blocks_of_slice(const fc_backprop_filter *call, int64_t slice, int64_t *first, int64_t *end) {
+    const int64_t portions = call->pixels.portions, slices = call->pixels.slices;
+    const int64_t start = fc_part_start(call->blocks, portions, call->portion);
+    const int64_t count = fc_part_start(call->blocks, portions, call->portion + 1) - start;
+    *first = start + fc_part_start(count, slices, slice);
+    *end = start + fc_part_start(count, slices, slice + 1);
 }
 
 void fc_backprop_filter_split(fc_backprop_filter *call, int threads) {
@@ -409,8 +418,8 @@ void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void 
     k.sums = call->in_place ? call->w : (char *)partial + slice * fc_terms(p) * p->f * arithmetic(call)->size;
     memset(k.zeros, 0, (size_t)call->zeros_bytes);
 
-    const int64_t start = fc_part_start(call->blocks, slices, slice),
-                  end = fc_part_start(call->blocks, slices, slice + 1);
+    int64_t start, end;
+    fc_blocks_of_slice(call, slice, &start, &end);
     for (int64_t b = start, count; b < end; b += count) {
         count = next_blocks(call, b, end);
         add_blocks(&k, b, count, b == start);
@@ -424,11 +433,26 @@ void fc_backprop_filter_sum(const fc_backprop_filter *call, int64_t sum, void *p
     const fc_dtype dtype = forward->x.dtype;
     const int64_t size = arithmetic(call)->size, total = fc_terms(&forward->problem) * forward->problem.f;
     const int64_t first = sum * FC_SUM_PART, count = fc_least(FC_SUM_PART, total - first);
+    const int64_t slices = call->pixels.slices, portions = call->pixels.portions;
     char *const sums = (char *)partial + first * size;
-    for (int64_t step = 1; step < call->pixels.slices; step *= 2)
-        for (int64_t s = 0; s + step < call->pixels.slices; s += 2 * step)
+    for (int64_t step = 1; step < slices; step *= 2)
+        for (int64_t s = 0; s + step < slices; s += 2 * step)
             arithmetic(call)->add_sums(sums + (s + step) * total * size, count, sums + s * total * size);
-    fc_store_pixels(forward->kernels, dtype, sums, 1, count, (char *)call->w + first * fc_dtype_size(dtype), count, 1);
+    char *result = sums;
+    if (portions > 1) {
+        char *const rests = sums + (slices + 1) * total * size;
+        result = sums + slices * total * size;
+        if (call->portion == 0) {
+            memcpy(result, sums, (size_t)(count * size));
+            memset(rests, 0, (size_t)(count * size));
+        } else {
+            arithmetic(call)->add_compensated(sums, count, result, rests);
+        }
+        if (call->portion == portions - 1) arithmetic(call)->add_sums(rests, count, result);
+    }
+    if (call->portion == portions - 1)
+        fc_store_pixels(forward->kernels, dtype, result, 1, count, (char *)call->w + first * fc_dtype_size(dtype),
+                        count, 1);
     fc_float_mode_leave(callers);
 }
 

@@ -1,4 +1,5 @@
-/* The gradient of the filters as independent tasks: fc_backprop_filter_split once, then each task, then each sum. */
+/* The gradient of the filters as independent tasks: fc_backprop_filter_split once, then for each portion of the pixels
+ * in turn each task, then each sum. */
 #ifndef FC_BACKPROP_FILTER_H
 #define FC_BACKPROP_FILTER_H
 
@@ -15,7 +16,9 @@ typedef enum fc_verdict { FC_SOUND, FC_NOT_FINITE, FC_UNEVEN } fc_verdict;
  *
  * Each image's output is cut into blocks of at most rows x columns pixels, of several rows only where they are whole. A
  * block is summed from +0 pixel by pixel, along the rows. All blocks in order (images, rows, columns) are cut into
- * `slices` equal parts; within a slice the blocks' sums are added in order, and the slices' sums in a binary tree.
+ * `portions` equal parts, and each of these into `slices`. Within a slice the blocks' sums are added in order, the
+ * slices' sums in a binary tree, and the portions' sums in order with compensation: a portion is so short that errors
+ * do not grow with the number of pixels.
  *
  * Where lanes hold pixels, the strides and dilations are 1, there is one group, and a block's sums are those of its
  * lanes (fc_image_gradient). With Winograd's minimal filtering, the same holds of its tiles: all in order are cut into
@@ -23,6 +26,7 @@ typedef enum fc_verdict { FC_SOUND, FC_NOT_FINITE, FC_UNEVEN } fc_verdict;
  * in order. */
 typedef struct fc_pixel_sum {
     int64_t rows, columns, slices;
+    int64_t portions; /* 1 with Winograd's */
 } fc_pixel_sum;
 
 typedef struct fc_backprop_filter {
@@ -30,7 +34,8 @@ typedef struct fc_backprop_filter {
     fc_forward forward; /* whose filters' gradient this is: problem, sum, kernels, lanes (channels, depthwise,
                            pixels or Winograd's, with a tile), x, and y, the output's gradient */
     fc_pixel_sum pixels;
-    void *w; /* the filters' gradient: [kh * kw * c / groups][f], dense, of x's dtype */
+    int64_t portion; /* whose tasks and sums run, from 0 on */
+    void *w;         /* the filters' gradient: [kh * kw * c / groups][f], dense, of x's dtype */
 
     /* how the work is split; set by fc_backprop_filter_split. Nothing here can change a bit of the result. */
     int64_t blocks;         /* in all images */
@@ -40,10 +45,11 @@ typedef struct fc_backprop_filter {
     int64_t channel_tasks;  /* ranges of panels of output channels, a group */
     int64_t tasks, sums;    /* numbers of both kinds of task */
     int unpacked;           /* the output's gradient is read where it lies, if a task's are whole vectors */
-    int in_place;           /* there is one slice, summed in w itself */
+    int in_place;           /* there is one slice of one portion, summed in w itself */
     int64_t packed_bytes, table_bytes, zeros_bytes;
     int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
-    int64_t partial_bytes; /* what all threads share: the slices' sums; with Winograd's, what tells the verdict */
+    int64_t partial_bytes; /* what all threads share: the slices' sums, then those of portions and what they
+                              lost; with Winograd's, what tells the verdict */
 } fc_backprop_filter;
 
 void fc_backprop_filter_split(fc_backprop_filter *call, int threads);
@@ -51,13 +57,16 @@ void fc_backprop_filter_split(fc_backprop_filter *call, int threads);
 /* Sets what follows from the slices: in_place, sums and partial_bytes. */
 void fc_split_slices(fc_backprop_filter *call);
 
+/* The blocks of a slice of the portion at hand: first to end - 1. */
+void fc_blocks_of_slice(const fc_backprop_filter *call, int64_t slice, int64_t *first, int64_t *end);
+
 /* The output pixels of one block. */
 fc_region fc_pixel_block(const fc_backprop_filter *call, int64_t index, int64_t group);
 
 /* The sums of one slice for a range of terms and channels; every task before any of the sums. */
 void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial);
 
-/* Adds up the slices of a range of the gradient, and stores it. */
+/* Adds up the slices of a range of the gradient and, after the last portion, stores it. */
 void fc_backprop_filter_sum(const fc_backprop_filter *call, int64_t sum, void *partial);
 
 /* After all tasks. */

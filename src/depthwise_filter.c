@@ -158,9 +158,9 @@ void fc_depthwise_filter_task(const fc_backprop_filter *call, int64_t task, void
     for (int64_t tap = 0; tap < p->kh * p->kw; tap++)
         memset(k.sums + (tap * p->f + k.channel) * k.size, 0, (size_t)(k.channels * k.size));
 
-    const int64_t slices = call->pixels.slices;
-    for (int64_t b = fc_part_start(call->blocks, slices, slice); b < fc_part_start(call->blocks, slices, slice + 1);
-         b++) {
+    int64_t start, end;
+    fc_blocks_of_slice(call, slice, &start, &end);
+    for (int64_t b = start; b < end; b++) {
         const fc_region region = fc_pixel_block(call, b, 0);
         const source from = read_block(&k, &region);
         for (int64_t i = 0; i < p->kh; i++) add_tap_row(&k, &region, &from, i);

@@ -95,11 +95,12 @@ void fc_image_gradient_task(const fc_backprop_filter *call, int64_t task, void *
     const fc_problem *p = &forward->problem;
     work k = {.call = call, .x = scratch, .size = fc_arithmetic(forward->kernels, forward->x.dtype)->size};
     k.y = k.x + forward->strip_bytes;
-    const int64_t bytes = fc_terms(p) * p->f * k.size, slices = call->pixels.slices;
+    const int64_t bytes = fc_terms(p) * p->f * k.size;
     k.sums = call->in_place ? call->w : (char *)partial + task * bytes;
     memset(k.sums, 0, (size_t)bytes);
-    for (int64_t b = fc_part_start(call->blocks, slices, task); b < fc_part_start(call->blocks, slices, task + 1);
-         b++) {
+    int64_t start, end;
+    fc_blocks_of_slice(call, task, &start, &end);
+    for (int64_t b = start; b < end; b++) {
         const fc_region region = fc_pixel_block(call, b, 0);
         stage_block(&k, &region);
         for (int64_t i = 0; i < p->kh; i++) add_tap_row(&k, &region, i);

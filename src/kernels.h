@@ -77,6 +77,9 @@ typedef void fc_add_taps_fn(const void *products, int64_t pixel, int taps, int c
 /* Adds `count` values to as many sums. */
 typedef void fc_add_sums_fn(const void *values, int64_t count, void *sums);
 
+/* The same, and adds to `rests` what rounding took from the sums, where that is finite. */
+typedef void fc_add_compensated_fn(const void *values, int64_t count, void *sums, void *rests);
+
 /* Winograd's minimal filtering (kernels/winograd.inc). At one cell, tiles times panels of filters: tiles in groups of
  * as many as the kernel takes at a time, panels of 1 or 2 vectors of columns. All steps count elements. */
 typedef struct fc_products {
@@ -251,6 +254,7 @@ typedef struct fc_gemm {
     fc_pack_fn *pack;
     fc_add_taps_fn *add_taps;
     fc_add_sums_fn *add_sums;
+    fc_add_compensated_fn *add_compensated;
     fc_image_rows_fn *image_rows;
     fc_image_gradient_fn *image_gradient;
     fc_depthwise_fn *depthwise;

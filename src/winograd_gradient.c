@@ -224,7 +224,7 @@ static int gather(const work *k, float *to) {
 void fc_winograd_gradient_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial) {
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_problem *p = &call->forward.problem;
-    const int64_t ranges = call->term_tasks * call->channel_tasks, slices = call->pixels.slices;
+    const int64_t ranges = call->term_tasks * call->channel_tasks;
     const int64_t slice = task / ranges, term_task = task / call->channel_tasks % call->term_tasks;
     const int64_t channel_task = task % call->channel_tasks, width = panel_width(call);
     work k = {.call = call, .scratch = scratch, .at = layout_of(call)};
@@ -243,8 +243,9 @@ void fc_winograd_gradient_task(const fc_backprop_filter *call, int64_t task, voi
                         .tiles = (float *)(k.scratch + k.at.tiles),
                         .exponents_pitch = p->c};
 
-    const int64_t start = fc_part_start(call->blocks, slices, slice);
-    const int64_t blocks = fc_part_start(call->blocks, slices, slice + 1) - start;
+    int64_t start, end;
+    fc_blocks_of_slice(call, slice, &start, &end);
+    const int64_t blocks = end - start;
     const int64_t chunks = fc_parts(blocks, call->pixels.rows), block = call->pixels.columns;
     for (int64_t chunk = 0; chunk < chunks; chunk++) {
         const int64_t first = (start + fc_part_start(blocks, chunks, chunk)) * block;

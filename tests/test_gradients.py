@@ -17,7 +17,7 @@ from problems import (
 )
 from test_invariants import bits, layouts_of
 
-from fastconv import _cpu, _plan, nn, options, output_shape
+from fastconv import _cpu, _plan, _summation, nn, options, output_shape
 from fastconv._problem import ConvProblem
 
 DIRECTIONS = ("backprop_input", "backprop_filter")
@@ -225,6 +225,49 @@ def test_a_long_sum_of_pixels_does_not_lose_accuracy():
     """Ones in float32: one running sum of so many would stop at 2**24."""
     x, dy = np.ones((1, 4200, 4200, 1), np.float32), np.ones((1, 4200, 4200, 1), np.float32)
     assert nn.conv2d_backprop_filter(x, [1, 1, 1, 1], dy, 1, "VALID").item() == 4200 * 4200
+
+
+@pytest.mark.parametrize("depthwise", [False, True])
+def test_errors_of_filter_gradients_do_not_grow_with_the_image(depthwise):
+    """In units of the results' root mean square: 8e-7 and 7e-7 where blocks' sums are added in 32 slices alone."""
+    size, channels = 2500, 2 if depthwise else 8
+    x, dy = (
+        np.random.default_rng(seed).standard_normal((1, size, size, channels), dtype=np.float32) for seed in (0, 1)
+    )
+    with options(precision="strict"):
+        if depthwise:
+            found = nn.depthwise_conv2d_backprop_filter(x, (1, 1, 2, 1), dy, 1, "VALID")[0, 0, :, 0]
+            want = np.einsum("nhwc,nhwc->c", x, dy, dtype=np.float64)
+        else:
+            found = nn.conv2d_backprop_filter(x, (1, 1, 8, 8), dy, 1, "VALID")[0, 0]
+            want = x.reshape(-1, 8).astype(float).T @ dy.reshape(-1, 8).astype(float)
+    assert np.sqrt(np.mean((found - want) ** 2) / np.mean(want**2)) < 5e-7
+
+
+@pytest.mark.parametrize("dtype", DTYPES)
+@pytest.mark.parametrize(
+    "token",
+    [
+        "n2h33w50c1_k3x3f2_s1x1_d1x1_p1,1,1,1_g1",
+        "n2h40w41c12_k3x3f14_s1x2_d1x1_p1,1,1,1_g1",
+        "n2h40w41c12_k3x3f24_s1x1_d1x1_p1,1,1,1_g12",
+    ],
+)
+def test_portions_of_pixels_are_added_up(isa, monkeypatch, token, dtype):
+    """Where there are many, which here is one block of pixels; by every method that sums directly."""
+    case = inputs(ConvProblem.parse(token), dtype)
+    dy = output_gradient(case)
+    monkeypatch.setattr(_summation, "SLICE_BLOCKS", 1)
+    monkeypatch.setattr(_summation, "SLICE_WORK", 1 << 40)  # in one slice
+    monkeypatch.setattr(_summation, "IMAGE_WORK", 1 << 40)
+    monkeypatch.setattr(_summation, "IMAGE_PIXELS", 128)
+    monkeypatch.setattr(_plan, "_plans", {})
+    results = []
+    for threads in (1, 3):
+        with options(num_threads=threads, precision="strict"):
+            results.append(gradient("backprop_filter", case, dy))
+    assert results[0].tobytes() == results[1].tobytes()
+    assert_gradient_close(results[0], "backprop_filter", case, dy)
 
 
 def test_dtypes_and_lists():

@@ -235,7 +235,7 @@ static int test_backprop_filter(const fc_kernels *kernels, int winograd) {
     const fc_problem *p = &call.forward.problem;
     call.forward.lanes = depthwise ? FC_DEPTHWISE : FC_CHANNELS;
     call.forward.sum = any_sum(p);
-    call.pixels = (fc_pixel_sum){between(1, p->oh), between(1, p->ow), 0};
+    call.pixels = (fc_pixel_sum){between(1, p->oh), between(1, p->ow), 0, 1};
     if (call.pixels.rows > 1) call.pixels.columns = p->ow;
     const int dense = p->stride_h * p->stride_w * p->dilation_h * p->dilation_w * p->groups == 1;
     if (dense && !winograd && between(0, 2)) call.forward.lanes = FC_PIXELS;
@@ -243,12 +243,13 @@ static int test_backprop_filter(const fc_kernels *kernels, int winograd) {
     if (winograd) {
         call.forward.lanes = FC_WINOGRAD;
         call.forward.winograd = any_tile(p);
-        call.pixels = (fc_pixel_sum){between(1, 4), between(1, 40), 0};
+        call.pixels = (fc_pixel_sum){between(1, 4), between(1, 40), 0, 1};
         const int64_t high = (p->oh - 1) / call.forward.winograd.rows + 1;
         const int64_t wide = (p->ow - 1) / call.forward.winograd.columns + 1;
         blocks = (p->n * high * wide - 1) / call.pixels.columns + 1;
     }
     call.pixels.slices = between(1, blocks < 9 ? blocks : 9);
+    if (!winograd && between(0, 1)) call.pixels.portions = between(1, blocks / call.pixels.slices);
 
     const int64_t depth = p->c / p->groups, width = p->f / p->groups, w_count = p->kh * p->kw * depth * p->f;
     const size_t size = (size_t)fc_dtype_size(dtype);
@@ -273,9 +274,11 @@ static int test_backprop_filter(const fc_kernels *kernels, int winograd) {
             memset(scratch[i], between(0, 1) ? 0x5a : 0xff, (size_t)call.scratch_bytes); /* a number, or NaN */
         }
         const int64_t start = between(0, call.tasks - 1);
-        for (int64_t t = 0; t < call.tasks; t++)
-            fc_backprop_filter_task(&call, (start + t) % call.tasks, scratch[between(0, 1)], partial);
-        for (int64_t t = call.sums - 1; t >= 0; t--) fc_backprop_filter_sum(&call, t, partial);
+        for (call.portion = 0; call.portion < call.pixels.portions; call.portion++) {
+            for (int64_t t = 0; t < call.tasks; t++)
+                fc_backprop_filter_task(&call, (start + t) % call.tasks, scratch[between(0, 1)], partial);
+            for (int64_t t = call.sums - 1; t >= 0; t--) fc_backprop_filter_sum(&call, t, partial);
+        }
         verdict = fc_backprop_filter_verdict(&call, partial);
         if (verdict == FC_NOT_FINITE || (verdict != FC_SOUND && !winograd) || (verdict != first && threads > 1))
             fail("verdict", kernels->name, threads, verdict);
@@ -365,12 +368,12 @@ static void test_scratch_of_gradients(const fc_kernels *kernels) {
                             .kernels = kernels,
                             .x = {NULL, FC_F16, h * h * c, h * c, c, 1},
                             .y = {NULL, FC_F16, oh * ow * f, ow * f, f, 1}},
-                .pixels = {4, 32, 1}};
+                .pixels = {4, 32, 1, 1}};
             fc_problem *p = &call.forward.problem;
             p->stride_h = p->stride_w = p->dilation_h = p->dilation_w = p->groups = 1;
             for (int lanes = 0; lanes < 2; lanes++) {
                 call.forward.lanes = lanes ? FC_CHANNELS : FC_WINOGRAD;
-                if (lanes) call.pixels = (fc_pixel_sum){1, 128, 1};
+                if (lanes) call.pixels = (fc_pixel_sum){1, 128, 1, 1};
                 fc_backprop_filter_split(&call, threads);
                 if (call.scratch_bytes > 16 << 20) fail("scratch", kernels->name, call.scratch_bytes, (int64_t)i);
             }
@@ -379,7 +382,7 @@ static void test_scratch_of_gradients(const fc_kernels *kernels) {
         .forward = {.problem = {1, 90, 2000, 16, 15, 15, 64, 90, 2000, 1, 1, 1, 1, 7, 7, 7, 7, 1},
                     .kernels = kernels,
                     .lanes = FC_PIXELS},
-        .pixels = {1, 1024, 4}};
+        .pixels = {1, 1024, 4, 1}};
     fc_backprop_filter_split(&image, 2);
     if (image.scratch_bytes > 16 << 20) fail("scratch of images", kernels->name, image.scratch_bytes, 0);
 }

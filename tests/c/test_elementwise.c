@@ -117,8 +117,8 @@ int main(int argc, char **argv) {
         if (!fc_kernels_supported(i)) continue;
         for (int t = 0; t < problems; t++) test_normalization(kernels);
         for (int t = 0; t < problems; t++) test_activation_grad(kernels);
-        printf("%s (%s): %d normalizations and gradients of activations\n", kernels->name, kernels->fused ? "fused" : "not fused",
-               problems);
+        printf("%s (%s): %d normalizations and gradients of activations\n", kernels->name,
+               kernels->fused ? "fused" : "not fused", problems);
     }
     return 0;
 }
