@@ -239,8 +239,8 @@ def _behaved(array: np.ndarray) -> np.ndarray:
     return array
 
 
-def tensors(first: Any, second: Any, names: tuple[str, str] = ("input", "filters")) -> tuple[np.ndarray, np.ndarray]:
-    """Both operands as behaved arrays of the first one's dtype.
+def operands(first: Any, second: Any, names: tuple[str, str] = ("input", "filters")) -> tuple[np.ndarray, np.ndarray]:
+    """Both operands as arrays, for ``tensors`` once their shapes were found to fit: casts and copies may be large.
 
     Raises
     ------
@@ -253,7 +253,12 @@ def tensors(first: Any, second: Any, names: tuple[str, str] = ("input", "filters
         raise TypeError(
             f"{names[0]}: dtype {a.dtype} is not one of {', '.join(DTYPES)}; convert it with astype ({shapes})"
         )
-    return _behaved(a), _behaved(cast(names[1], second, names[0], a))
+    return a, _castable(names[1], second, names[0], a)
+
+
+def tensors(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Operands as behaved arrays of the first one's dtype."""
+    return _behaved(first), _behaved(_converted(second, first.dtype))
 
 
 def dense(array: np.ndarray, dtype: Any = None) -> np.ndarray:
@@ -266,7 +271,7 @@ _ready: set[np.dtype] = set()  # those among DTYPES that were seen: names take a
 
 
 def are_ready(first: Any, second: Any) -> bool:
-    """Whether ``tensors`` would leave both as they are: CuPy arrays of one dtype that is computed."""
+    """Whether ``operands`` and ``tensors`` would leave both as they are: CuPy arrays of one dtype that is computed."""
     if not are_on_device(first, second):
         return False
     if first.dtype not in _ready:
@@ -311,6 +316,19 @@ def cast(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
     TypeError
         If the dtypes do not go together.
     """
+    return _converted(_castable(name, value, other, like), like.dtype)
+
+
+def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    target = dtype.newbyteorder("=")
+    if array.dtype == target:
+        return array
+    with np.errstate(all="ignore"):  # what does not fit becomes infinite, or wraps
+        return converted(array, target)  # type: ignore[no-any-return]
+
+
+def _castable(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
+    """The value as an array that can be cast to the dtype of `like`."""
     array, target = array_beside(name, value, other, like), like.dtype.newbyteorder("=")
     if array.dtype == target:
         return array
@@ -320,9 +338,8 @@ def cast(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
             f" ({other} shape {like.shape}, {name} shape {array.shape})"
         )
     if target == np.int32 and _is_python(value):
-        array = _narrowed(name, array)
-    with np.errstate(all="ignore"):  # what does not fit becomes infinite, or wraps
-        return converted(array, target)  # type: ignore[no-any-return]
+        return _narrowed(name, array)
+    return array
 
 
 def check_output(

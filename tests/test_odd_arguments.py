@@ -384,3 +384,22 @@ def test_pictures_are_filtered_as_scipy_does(shape, border):
             continue
         want = ndimage.correlate(picture.astype(float), weights, mode=mode)
         np.testing.assert_allclose(got, want, atol=1e-3)
+
+
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda far, w: nn.conv2d(np.ones((1, 8, 8, 3), np.float32), far, 1, "SAME"),
+        lambda far, w: nn.conv2d(far, w, 1, "SAME"),
+        lambda far, w: nn.conv2d_backprop_input((1, 8, 8, 3), w, far, 1, "SAME"),
+        lambda far, w: nn.conv2d_transpose(np.ones((1, 8, 8, 3), np.float32), far, (1, 8, 8, 3), 1),
+        lambda far, w: nn.conv2d_backprop_filter(np.ones((1, 8, 8, 3), np.float32), w.shape, far, 1, "SAME"),
+        lambda far, w: nn.depthwise_conv2d(np.ones((1, 8, 8, 3), np.float32), far, 1, "SAME"),
+    ],
+)
+def test_shapes_are_compared_before_anything_is_cast_or_copied(call):
+    """An array of 2 TB, as broadcasting makes it, could not be."""
+    w = np.ones((3, 3, 3, 4), np.float32)
+    far = np.broadcast_to(np.float64(1), (1 << 10, 1 << 10, 1 << 9, 1 << 9))
+    with pytest.raises(ValueError, match=r"\(1024, 1024, 512, 512\)"):
+        call(far, w)

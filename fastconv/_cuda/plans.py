@@ -152,7 +152,7 @@ def plan(
     dilations: Any,
 ) -> DevicePlan:
     """The plan for a call with these arguments, as ``fastconv._plan.plan`` makes them for NumPy arrays."""
-    array = operands[-1]
+    array = next(operand for operand in operands if type(operand) is not tuple)
     shapes = tuple([operand if type(operand) is tuple else operand.shape for operand in operands])
     options, spelled = current.get(), (strides, padding, data_format, dilations)
     key = _cpu.call_key(direction, (*shapes, array.dtype), spelled, options)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv import _cpu
-from fastconv._arguments import are_ready, geometry, tensors
+from fastconv._arguments import are_ready, geometry, operands, tensors
 from fastconv._backend import planner
 from fastconv._epilogue import extras_of
 from fastconv._plan import plan
@@ -104,13 +104,17 @@ def conv2d(
     make = plan
     if type(w) is PreparedFilters:
         w, packings = w.array, w.packings
-    if not _cpu.behaved(x, w):
-        if not are_ready(x, w):
+    ready = _cpu.behaved(x, w)
+    if not ready:
+        ready = are_ready(x, w)
+        if not ready:
             geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
             check_fits("filters", filters, ("input", input))
-            x, w = tensors(input, w)
+            x, w = operands(input, w)
         make = planner(x)
-    run = make("forward", (x, w), strides, padding, data_format, dilations)
+    run = make("forward", (x, w if ready else w.shape), strides, padding, data_format, dilations)
+    if not ready:
+        x, w = tensors(x, w)
     if bias is None and activation is None and packings is None:
         return run(x, w, out) if out is None else run(x, w, out, (input, filters))
     extras = extras_of(packings, bias, activation, ("input", x), run.channels())

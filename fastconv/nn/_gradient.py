@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv import _cpu
-from fastconv._arguments import are_ready, channels_first, geometry, image_sizes, shape_of, tensors
+from fastconv._arguments import are_ready, channels_first, geometry, image_sizes, operands, shape_of, tensors
 from fastconv._backend import planner
 from fastconv._epilogue import extras_of
 from fastconv._plan import plan
@@ -37,14 +37,16 @@ def input_gradient(
     make = plan
     if type(w) is PreparedFilters:
         w, packings = w.array, w.packings
-    if not _cpu.behaved(w, dy):
-        if not are_ready(w, dy):
+    ready = _cpu.behaved(w, dy)
+    if not ready:
+        ready = are_ready(w, dy)
+        if not ready:
             geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
             check_fits(*filters, filters if cast_to_filters else gradient)
             if cast_to_filters:
-                w, dy = tensors(w, dy, (filters[0], gradient[0]))
+                w, dy = operands(w, dy, (filters[0], gradient[0]))
             else:
-                dy, w = tensors(dy, w, (gradient[0], filters[0]))
+                dy, w = operands(dy, w, (gradient[0], filters[0]))
         make = planner(dy)
     for (name, _), array in zip((filters, gradient), (w, dy)):
         if array.ndim != 4:
@@ -53,8 +55,9 @@ def input_gradient(
                 f" ({filters[0]} shape {w.shape}, {gradient[0]} shape {dy.shape})"
             )
     shape = image_sizes(*sizes, dy.shape[0], w.shape[2], channels_first(data_format))
+    arrays = (w, dy) if ready else (w, dy.shape) if cast_to_filters else (w.shape, dy)  # the dtype is that of the array
     try:
-        run = make("backprop_input", (shape, w, dy), strides, padding, data_format, dilations)
+        run = make("backprop_input", (shape, *arrays), strides, padding, data_format, dilations)
     except ValueError as error:
         if str(error).startswith(("input: ", "filters: ", "out_backprop: ")):
             raise ValueError(
@@ -62,6 +65,8 @@ def input_gradient(
                 f" {w.shape}: {error}"
             ) from None
         raise
+    if not ready:
+        w, dy = tensors(w, dy) if cast_to_filters else tensors(dy, w)[::-1]
     extras = extras_of(packings, bias, activation, gradient if cast_to_filters else (gradient[0], dy), run.channels())
     return run(w, dy, out, (filters[1], gradient[1], *([] if bias is None else [bias])), extras)
 
@@ -228,10 +233,12 @@ def conv2d_backprop_filter(
     x: Any = input
     dy: Any = out_backprop
     make = plan
-    if not _cpu.behaved(x, dy):
-        if not are_ready(x, dy):
+    ready = _cpu.behaved(x, dy)
+    if not ready:
+        ready = are_ready(x, dy)
+        if not ready:
             geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
-            x, dy = tensors(input, out_backprop, ("input", "out_backprop"))
+            x, dy = operands(input, out_backprop, ("input", "out_backprop"))
         make = planner(x)
     shape = shape_of("filter_sizes", filter_sizes)
     if x.ndim != 4 or len(shape) != 4:
@@ -239,5 +246,7 @@ def conv2d_backprop_filter(
         if x.ndim != 4:
             raise ValueError(f"input: must be 4-dimensional, but has {x.ndim} dimensions ({shapes})")
         raise ValueError(f"filter_sizes: should hold 4 sizes, but {shape} has {len(shape)} ({shapes})")
-    run = make("backprop_filter", (x, shape, dy), strides, padding, data_format, dilations)
+    run = make("backprop_filter", (x, shape, dy if ready else dy.shape), strides, padding, data_format, dilations)
+    if not ready:
+        x, dy = tensors(x, dy)
     return run(x, dy, out, (input, out_backprop))
