@@ -1,5 +1,7 @@
 """What TensorFlow refuses or gets wrong in the relatives of conv2d, their errors, and their outputs."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -8,6 +10,7 @@ from problems import DTYPES, SUPPORTED, random_array
 from test_invariants import bits
 
 from fastconv import _cpu, nn, options
+from fastconv.nn import _windows
 
 RNG = np.random.default_rng(0)
 
@@ -291,3 +294,39 @@ def test_max_pool_keeps_nan_and_minus_infinity_in_their_windows(isa):
     np.testing.assert_array_equal(y, [[np.nan, -np.inf], [-np.inf, 5]])
     dx = nn.max_pool2d_grad(x, nn.max_pool2d(x, 2, 2, "VALID"), np.ones((1, 2, 2, 20)), 2, 2, "VALID")[0, :, :, 7]
     np.testing.assert_array_equal(dx, [[0, 1, 1, 0], [0, 0, 0, 0], [1, 0, 0, 0], [0, 0, 0, 1]])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+@pytest.mark.parametrize("data_format", ["NHWC", "NCHW"])
+@pytest.mark.parametrize(
+    ("size", "stride", "padding"), [(3, 2, "SAME"), (2, 2, "VALID"), (2, 5, "SAME"), (2, 5, "VALID"), (7, 1, "SAME")]
+)
+def test_portions_of_halves_are_pooled_as_the_whole(monkeypatch, dtype, data_format, size, stride, padding):
+    rng = np.random.default_rng(0)
+    x = random_array(rng, (5, 23, 31, 4) if data_format == "NHWC" else (5, 4, 23, 31), dtype)
+
+    def results():
+        y, places = nn.max_pool_with_argmax(x, size, stride, padding, data_format)
+        mean = nn.avg_pool2d(x, size, stride, padding, data_format)
+        dy = random_array(np.random.default_rng(1), y.shape, dtype)
+        dx = nn.max_pool2d_grad(x, y, dy, size, stride, padding, data_format)
+        shares = nn.avg_pool2d_grad(x.shape, dy, size, stride, padding, data_format)
+        return [
+            a.tobytes() for a in (nn.max_pool2d(x, size, stride, padding, data_format), y, places, mean, dx, shares)
+        ]
+
+    want = results()
+    for most in (1, 300, 1000, 6000):  # elements: a row, some rows, an image, two images
+        monkeypatch.setattr(_windows, "_CONVERTED", most)
+        assert results() == want
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_pools_of_halves_need_little_memory(dtype):
+    x = np.zeros((1, 4000, 4000, 1), dtype)
+    for call in (lambda: nn.max_pool2d(x, 2, 2, "VALID"), lambda: nn.avg_pool2d_grad(x.shape, x, 3, 1, "SAME")):
+        tracemalloc.start()
+        result = call()
+        most = tracemalloc.get_traced_memory()[1]
+        tracemalloc.stop()
+        assert most < result.nbytes + (24 << 20)

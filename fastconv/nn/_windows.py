@@ -31,6 +31,18 @@ class Windows(NamedTuple):
                 columns, taken_columns = _outputs(j, self.out[1], self.stride[1], self.before[1], images.shape[2])
                 yield (i, j), images[:, rows, columns], (taken_rows, taken_columns)
 
+    def of_outputs(self, first: int, end: int, height: int) -> tuple[int, int, Windows]:
+        """The image rows that these rows of outputs read, first to end - 1, and the windows over those rows alone."""
+        top = first * self.stride[0] - self.before[0]
+        start, stop = max(0, top), min(height, top + (end - first - 1) * self.stride[0] + self.size[0])
+        return start, stop, self._replace(out=(end - first, self.out[1]), before=(start - top, self.before[1]))
+
+    def outputs_of(self, first: int, end: int) -> tuple[int, int]:
+        """The rows of outputs that read any of these image rows: first to end - 1."""
+        low = -((self.size[0] - 1 - self.before[0] - first) // self.stride[0])
+        high = (end - 1 + self.before[0]) // self.stride[0] + 1
+        return max(0, low), min(self.out[0], high)
+
     def _reaching(self, axis: int, size: int) -> range:
         """The cells of a window along one axis that lie inside the image for any output."""
         last_start = (self.out[axis] - 1) * self.stride[axis] - self.before[axis]
@@ -136,25 +148,52 @@ def run_pool(windows: Windows, average: bool, images: np.ndarray, result: np.nda
 
         run_on_device(windows, average, images, result)
         return
-    wide = arithmetic(images.dtype)
-    x = _dense(images, wide)
-    y = result if result.dtype == wide and result.flags.c_contiguous else np.empty(result.shape, wide)
-    threads = threads_for(y.size * windows.size[0] * windows.size[1])
-    _cpu.pool(average, x, y, None, None, x.shape, windows, threads)
-    if y is not result:
-        result[...] = y
+    _pool(windows, average, images, result)
 
 
 def find_places(windows: Windows, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each window's maximum in NHWC images of a floating dtype, and its first place, row * W + column."""
-    wide = arithmetic(images.dtype)
-    x = _dense(images, wide)
     shape = (images.shape[0], *windows.out, images.shape[3])
-    y, places = np.empty(shape, wide), np.empty(shape, np.int64)
-    if y.size:
-        threads = threads_for(2 * y.size * windows.size[0] * windows.size[1])
-        _cpu.pool(False, x, y, None, None, x.shape, windows, threads, places)
-    return y.astype(images.dtype, copy=False), places
+    y, places = np.empty(shape, images.dtype), np.empty(shape, np.int64)
+    _pool(windows, False, images, y, places)
+    return y, places
+
+
+# Dtypes without kernels are computed in float32, so many elements at a time: few enough for the caches.
+_CONVERTED = 1 << 20
+
+
+def _portions(images: int, rows: int, row_size: int, converted: bool) -> Iterator[tuple[slice, int, int]]:
+    """Ranges of images and of their rows: all, or as many elements as are converted at a time."""
+    if not converted:
+        yield slice(0, images), 0, rows
+        return
+    high = max(1, _CONVERTED // max(1, row_size))
+    some = max(1, high // max(1, rows))
+    for image in range(0, images, some):
+        for row in range(0, rows, high):
+            yield slice(image, image + some), row, min(rows, row + high)
+
+
+def _pool(
+    windows: Windows, average: bool, images: np.ndarray, result: np.ndarray, places: np.ndarray | None = None
+) -> None:
+    if not result.size:
+        return
+    wide = arithmetic(images.dtype)
+    n, h, w, c = images.shape
+    step = w * c * windows.stride[0]  # elements that a row of outputs adds to those that are read
+    for some, first, end in _portions(n, windows.out[0], step, images.dtype != wide):
+        start, stop, part = windows.of_outputs(first, end, h)
+        x, to = _dense(images[some, start:stop], wide), result[some, first:end]
+        y = to if to.dtype == wide and to.flags.c_contiguous else np.empty(to.shape, wide)
+        at = places if places is None or places.shape == to.shape else np.empty(to.shape, np.int64)
+        threads = threads_for((1 if places is None else 2) * y.size * windows.size[0] * windows.size[1])
+        _cpu.pool(average, x, y, None, None, x.shape, part, threads, at)
+        if y is not to:
+            to[...] = y
+        if places is not None and at is not places:
+            places[some, first:end] = at + start * w
 
 
 def run_gradient(
@@ -166,11 +205,23 @@ def run_gradient(
 
         return as_given(windows, run_on_device(windows, images, gradient, shape, dtype))
     wide = arithmetic(dtype)
-    x = None if images is None else _dense(images, wide)
-    dy, dx = dense(gradient, wide), np.empty(shape, wide)
-    if not dy.size:
-        dx.fill(0)
-    elif dx.size:
+    n, h, w, c = shape
+    dx = np.empty(shape, dtype)
+    if dx.size == 0:
+        return as_given(windows, dx)
+    for some, first, end in _portions(n, h, w * c, dx.dtype != wide):
+        low, high = windows.outputs_of(first, end)
+        if low >= high or not gradient.size:
+            dx[some, first:end] = 0
+            continue
+        start, stop, part = windows.of_outputs(low, high, h)
+        stop = max(stop, end)  # rows that no window reads get zeros
+        x = None if images is None else _dense(images[some, start:stop], wide)
+        dy = dense(gradient[some, low:high], wide)
+        sums = dx if dx.dtype == wide else np.empty((len(dy), stop - start, w, c), wide)
         threads = threads_for(dy.size * windows.size[0] * windows.size[1])
-        _cpu.pool(images is None, x, None, dy, dx, shape, windows, threads)
-    return as_given(windows, dx.astype(dtype, copy=False))
+        _cpu.pool(images is None, x, None, dy, sums, sums.shape, part, threads)
+        if sums is not dx:
+            dx[some, first:start] = 0
+            dx[some, max(first, start) : end] = sums[:, max(first, start) - start : end - start]
+    return as_given(windows, dx)
