@@ -72,12 +72,17 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _filter(parsed: argparse.Namespace) -> None:
     from fastconv import _images, filters
+    from fastconv._bands import filtered_bands
 
     if parsed.kernel not in filters.NAMES:
         raise _images.ImageError(f"{parsed.kernel}: no such kernel; there are {', '.join(filters.NAMES)}")
     _images.check_name(parsed.output)
     picture = _images.read(parsed.image)
-    pixels = filters.apply(picture.pixels, filters.kernel(parsed.kernel), border=parsed.border)
-    if parsed.signed:
-        pixels += np.float32(picture.white / 2)
-    _images.write(parsed.output, picture._replace(pixels=pixels))
+    pixels = picture.pixels.copy()  # opacity stays
+    gray = np.float32(picture.white / 2 if parsed.signed else 0)
+    colors = picture.pixels[..., : picture.colors]
+    for first, end, rows in filtered_bands(colors, filters.kernel(parsed.kernel), parsed.border):
+        pixels[first:end, :, : picture.colors] = _images.rounded(rows + gray, picture.white)
+    picture = picture._replace(pixels=pixels)
+    del pixels, colors  # a large picture is in memory twice at most
+    _images.write(parsed.output, picture)

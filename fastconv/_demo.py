@@ -29,19 +29,20 @@ def photograph() -> np.ndarray:
     return np.asarray(data.astronaut(), np.float32)
 
 
-def _small(image: np.ndarray) -> np.ndarray:
+def _small(image: np.ndarray, white: int) -> np.ndarray:
     """The photograph with no side longer than _LONGEST, in values of 0 to 255."""
     height, width = image.shape[:2]
+    to_bytes = np.float32(255 / white)
     if max(height, width) <= _LONGEST:
-        return image
+        return image * to_bytes
     image_module = _images.pillow()
     scale = _LONGEST / max(height, width)
     size = (max(1, round(width * scale)), max(1, round(height * scale)))
     channels = [
-        np.asarray(image_module.fromarray(channel).resize(size, image_module.Resampling.LANCZOS))
-        for channel in np.ascontiguousarray(image.transpose(2, 0, 1))
+        np.asarray(image_module.fromarray(channel.astype(np.float32)).resize(size, image_module.Resampling.LANCZOS))
+        for channel in image.transpose(2, 0, 1)
     ]
-    small: np.ndarray = np.clip(np.stack(channels, axis=-1), 0, 255)
+    small: np.ndarray = np.clip(np.stack(channels, axis=-1) * to_bytes, 0, 255)
     return small
 
 
@@ -80,7 +81,7 @@ def _tile(image: np.ndarray, name: str) -> np.ndarray:
         pixels = 127.5 + filters.apply(image.mean(-1, keepdims=True), filters.kernel(name)) / 4
     else:
         pixels = filters.apply(image, filters.kernel(name))
-    tile = np.clip(np.rint(pixels), 0, 255).astype(np.uint8)
+    tile = _images.rounded(pixels, 255).astype(np.uint8)
     return np.ascontiguousarray(np.broadcast_to(tile, (*tile.shape[:2], 3)))
 
 
@@ -113,7 +114,7 @@ def run(path: str | None = None, output: str = OUTPUT) -> None:
         image = photograph()
     else:
         picture = _images.read(path)
-        image = _small(picture.pixels * np.float32(255 / picture.white))
+        image = _small(picture.pixels[..., : picture.colors], picture.white)
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))[..., np.newaxis]
     bank = filters.bank()
     tensorflow = _tensorflow()
@@ -141,5 +142,5 @@ def run(path: str | None = None, output: str = OUTPUT) -> None:
     if not tensorflow:
         print("TensorFlow is not installed: not compared")
     title = f"fastconv: {len(filters.NAMES)} kernels over {what}, in {ours:.2f} ms"
-    _images.write(output, _images.Picture(_contact_sheet(image, title).astype(np.float32), None, 255.0, {}))
+    _images.write(output, _images.Picture(_contact_sheet(image, title), 3, {}))
     print(f"The pictures are in {os.path.abspath(output)}")

@@ -1,4 +1,4 @@
-"""Images as float32 arrays, for the command line: reading and writing, with what belongs to a picture kept."""
+"""Pictures as arrays, for the command line: reading and writing, with what belongs to a picture kept."""
 
 from __future__ import annotations
 
@@ -17,10 +17,14 @@ class ImageError(Exception):
 class Picture(NamedTuple):
     """What was read of a file."""
 
-    pixels: np.ndarray  # height x width x channels, float32
-    opacity: np.ndarray | None  # the alpha channel
-    white: float  # the value of white
+    pixels: np.ndarray  # height x width x channels, of unsigned integers
+    colors: int  # channels that are colors; opacity may follow them
     kept: dict[str, Any]  # what Pillow's save is to write besides: profile, EXIF, resolution, JPEG's tables
+
+    @property
+    def white(self) -> int:
+        """The value of white."""
+        return int(np.iinfo(self.pixels.dtype).max)
 
 
 def pillow() -> Any:
@@ -62,22 +66,25 @@ def _picture(path: str, image: Any) -> Picture:
         from PIL import JpegImagePlugin
 
         kept |= {"qtables": image.quantization, "subsampling": JpegImagePlugin.get_sampling(image)}
-    image = ImageOps.exif_transpose(image)
+    ImageOps.exif_transpose(image, in_place=True)
     exif = image.getexif()
     if exif:
         kept["exif"] = exif.tobytes()
     if image.mode.startswith("I"):
-        pixels, white = np.asarray(image), 65535.0
+        pixels = np.asarray(image).astype(np.uint16, copy=False)
     else:
         alpha = "A" in image.getbands() or "transparency" in image.info
         gray = image.mode in ("1", "L", "LA")
         mode = ("LA" if alpha else "L") if gray else ("RGBA" if alpha else "RGB")
-        pixels, white = np.asarray(image.convert(mode)), 255.0
+        pixels = np.asarray(image if image.mode == mode else image.convert(mode))
     pixels = pixels.reshape(*pixels.shape[:2], -1)
-    opacity = None
-    if pixels.shape[2] in (2, 4):
-        pixels, opacity = pixels[..., :-1], pixels[..., -1]
-    return Picture(pixels.astype(np.float32), opacity, white, kept)
+    return Picture(pixels, pixels.shape[2] - (pixels.shape[2] in (2, 4)), kept)
+
+
+def rounded(values: np.ndarray, white: int) -> np.ndarray:
+    """Values to the nearest that a picture can hold, still in floating point."""
+    result: np.ndarray = np.clip(np.rint(values), 0, white)
+    return result
 
 
 def check_name(path: str) -> None:
@@ -91,13 +98,9 @@ def check_name(path: str) -> None:
 
 
 def write(path: str, picture: Picture) -> None:
-    """Rounds to the range of the pixels and writes the file, in the format that its name tells."""
+    """Writes the file, in the format that its name tells."""
     image_module = pillow()
-    kind = np.uint8 if picture.white <= 255 else np.uint16
-    pixels = np.clip(np.rint(picture.pixels), 0, picture.white).astype(kind)
-    if picture.opacity is not None:
-        pixels = np.dstack([pixels, picture.opacity.astype(kind)])
-    image = image_module.fromarray(pixels[..., 0] if pixels.shape[2] == 1 else pixels)
+    image = image_module.fromarray(picture.pixels[..., 0] if picture.pixels.shape[2] == 1 else picture.pixels)
     kept = dict(picture.kept)
     if image_module.registered_extensions().get(os.path.splitext(path)[1].lower()) != "JPEG":
         kept = {name: value for name, value in kept.items() if name not in ("qtables", "subsampling")}

@@ -137,8 +137,8 @@ def apply(image: ArrayLike, kernel: ArrayLike, *, border: Border = "reflect") ->
     >>> filters.apply(photo, filters.kernel("gaussian-3x3"))[0, 0]
     array([7., 7., 7.], dtype=float32)
     """
-    from fastconv import nn
     from fastconv._arguments import array_of
+    from fastconv._bands import filtered_bands
 
     pixels: Any = array_of("image", image)
     weights: Any = array_of("kernel", kernel)
@@ -148,17 +148,12 @@ def apply(image: ArrayLike, kernel: ArrayLike, *, border: Border = "reflect") ->
         raise ValueError(f"kernel: should have shape (KH, KW), both odd, but has {weights.shape}")
     if border not in BORDERS:
         raise ValueError(f"border: {border!r} is not one of {', '.join(map(repr, BORDERS))}")
-    if pixels.dtype.kind in "iub":
-        pixels = pixels.astype(np.float32)
-    if pixels.size == 0:
-        return np.array(pixels)
-    planes = (pixels if pixels.ndim == 3 else pixels[..., np.newaxis]).transpose(2, 0, 1)[..., np.newaxis]
-    rows, columns = ((size // 2, size // 2) for size in weights.shape)
-    padding: Any = [(0, 0), rows, columns, (0, 0)]
-    if border != "zero":
-        narrow = pixels.shape[0] <= rows[0] or pixels.shape[1] <= columns[0]
-        mode: Any = "edge" if border == "edge" or narrow else "reflect"
-        planes, padding = np.pad(planes, ((0, 0), rows, columns, (0, 0)), mode=mode), "VALID"
-    filtered: Any = nn.conv2d(planes, weights[:, :, np.newaxis, np.newaxis], 1, padding)[..., 0].transpose(1, 2, 0)
-    result: np.ndarray = filtered.reshape(pixels.shape)
-    return result
+    height, width, channels = pixels.shape if pixels.ndim == 3 else (*pixels.shape, 1)
+    dtype = np.float32 if pixels.dtype.kind in "iub" else pixels.dtype
+    result = np.empty((channels, height, width), dtype).transpose(1, 2, 0)  # planes, as they are computed
+    if pixels.size:
+        for first, end, rows in filtered_bands(pixels.reshape(result.shape), weights, border):
+            if end - first == height:
+                return rows.reshape(pixels.shape)
+            result[first:end] = rows
+    return result.reshape(pixels.shape)

@@ -233,3 +233,19 @@ def test_a_closed_pipe_ends_without_a_traceback():
     done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
     os.close(write)
     assert done.returncode == 1 and done.stderr == ""
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="counts memory as Unix does")
+@pytest.mark.parametrize("arguments", [[], ["--signed", "--border", "zero"]])
+def test_a_large_picture_takes_at_most_four_times_its_size_in_memory(tmp_path, arguments):
+    height, width = 5000, 6000
+    code = "import resource, sys; from fastconv._cli import main; from PIL import Image; import fastconv.nn;"
+    code += "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; assert main(sys.argv[1:]) == 0;"
+    code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
+    Image.new("RGB", (width, height), (9, 200, 77)).save(tmp_path / "large.bmp")
+    command = ["filter", "large.bmp", "--kernel", "gaussian-5x5", "-o", "filtered.bmp", *arguments]
+    done = subprocess.run([sys.executable, "-c", code, *command], cwd=tmp_path, capture_output=True, check=True)
+    unit = 1 if sys.platform == "darwin" else 1024
+    assert int(done.stdout) * unit < 4 * 3 * height * width
+    shade = np.asarray(Image.open(tmp_path / "filtered.bmp"))[17, 23].tolist()
+    assert shade == ([136, 255, 204] if arguments else [9, 200, 77])
