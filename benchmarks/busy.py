@@ -51,7 +51,7 @@ def main() -> None:
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("problems", nargs="*", metavar="PROBLEM", help="such as n1h8w8c4_k3x3f4_s1x1_d1x1_p1,1,1,1_g1")
-    parser.add_argument("--peers", default="litert,onnxruntime,torch,tf", help="libraries beside fastconv")
+    parser.add_argument("--peers", default="litert,ort,torch,tf", help="libraries beside fastconv")
     parser.add_argument("--threads", type=int, default=cores)
     parser.add_argument("--neighbors", type=int, default=cores, help="processes that keep a core busy each")
     parser.add_argument("--processes", type=int, default=4, help="of a library that call at the same time")

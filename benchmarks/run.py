@@ -85,6 +85,9 @@ def best_peak(threads: int, isa: str) -> dict[str, object]:
 
 
 def start_workers(names: list[str], threads: int) -> list[Worker]:
+    for name in names:
+        if name not in PEERS:
+            raise SystemExit(f"--peers: {name!r} is not one of {', '.join(PEERS)}")
     workers = []
     for name in names:
         try:
