@@ -23,6 +23,20 @@ settings.register_profile(
 settings.load_profile("fastconv")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at its options
+def pytest_cmdline_main(config):
+    """Runs the whole suite in several processes, each with whole files, where pytest-xdist is installed.
+
+    One more than there are cores, as some tests wait.
+    """
+    whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.usepdb
+    ours = config.pluginmanager.hasplugin("xdist") and not hasattr(config, "workerinput")
+    if ours and whole and config.option.numprocesses is None and config.option.dist == "no":
+        cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
+        config.option.numprocesses = min(4, cores + 1)
+        config.option.dist = "loadfile"
+
+
 @pytest.fixture(params=SUPPORTED)
 def isa(request):
     """Each instruction set of this CPU in turn."""

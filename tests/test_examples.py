@@ -46,7 +46,8 @@ def test_gradients_written_by_hand_are_those_of_the_loss(network):
 
 def test_digits_are_read_wherever_they_are(tmp_path):
     drawing = str(tmp_path / "losses.png")
-    result = run_example("train_digits", "--output", drawing)
+    epochs = "30" if os.environ.get("FASTCONV_TESTS") else "12"
+    result = run_example("train_digits", "--epochs", epochs, "--output", drawing)
     assert result.returncode == 0, result.stderr
     accuracies = {
         line.split(",")[0]: [float(share) for share in line.replace("%", "").split()[-3:]]

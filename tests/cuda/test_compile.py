@@ -11,14 +11,14 @@ from fastconv._cuda import planner
 
 ARCHITECTURES = [f"sm_{capability}" for capability in planner.ARCHITECTURES] + ["sm_90a"]
 if not os.environ.get("FASTCONV_TESTS"):  # else each takes a minute of a core
-    ARCHITECTURES = ["sm_80", "sm_90a"]
+    ARCHITECTURES = ["sm_80", "sm_90a"]  # the latter's own kernels alone
 REGISTERS = 1 << 16  # of a multiprocessor
 
 
 @pytest.mark.parametrize("architecture", ARCHITECTURES)
 def test_every_kernel_compiles_without_spills(architecture, compiling):
     capability, jobs = int(architecture.removeprefix("sm_").removesuffix("a")), compiling[architecture]
-    assert len(jobs) > 90
+    assert len(jobs) > (90 if os.environ.get("FASTCONV_TESTS") or architecture != "sm_90a" else 5)
     for job in concurrent.futures.as_completed(jobs):
         kernel, report = jobs[job], job.result()
         assert report.spills == 0, (kernel, report.log)
