@@ -235,10 +235,6 @@ cdef class Parts:
             free(calls)
 
 
-# Multiply-adds of half a second on one thread. From 0.5e9 on, the cuts made some gradients take 1.8 times as long.
-cdef int64_t INTERRUPTIBLE = 20_000_000_000
-
-
 cdef struct filter_job:
     const fc_backprop_filter *call
     char *scratch  # of all slots
@@ -297,9 +293,7 @@ cdef class BackpropFilter:
                 is_exact = gradient_is_exact(&call.forward)
         if is_exact:
             return "all"
-        # Long ones are cut as for more threads, for tasks that end soon: a signal waits for the end of one.
-        cdef int64_t work = p.n * p.oh * p.ow * p.kh * p.kw * (p.c // p.groups) * p.f
-        fc_backprop_filter_split(&call, max(threads, <int>min(<int64_t>64, work // INTERRUPTIBLE)))
+        fc_backprop_filter_split(&call, threads)
         threads = <int>min(<int64_t>threads, call.tasks)
         cdef filter_job job
         job.call = &call

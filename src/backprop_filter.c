@@ -10,6 +10,7 @@
 #include "pack.h"
 #include "sizes.h"
 #include "strip.h"
+#include "team.h"
 #include "winograd_gradient.h"
 #include <string.h>
 
@@ -420,7 +421,7 @@ void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void 
 
     int64_t start, end;
     fc_blocks_of_slice(call, slice, &start, &end);
-    for (int64_t b = start, count; b < end; b += count) {
+    for (int64_t b = start, count; b < end && !fc_team_stopped(); b += count) {
         count = next_blocks(call, b, end);
         add_blocks(&k, b, count, b == start);
     }

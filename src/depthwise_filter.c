@@ -4,6 +4,7 @@
 #include "float_mode.h"
 #include "pack.h"
 #include "sizes.h"
+#include "team.h"
 #include <string.h>
 
 enum {
@@ -160,7 +161,7 @@ void fc_depthwise_filter_task(const fc_backprop_filter *call, int64_t task, void
 
     int64_t start, end;
     fc_blocks_of_slice(call, slice, &start, &end);
-    for (int64_t b = start; b < end; b++) {
+    for (int64_t b = start; b < end && !fc_team_stopped(); b++) {
         const fc_region region = fc_pixel_block(call, b, 0);
         const source from = read_block(&k, &region);
         for (int64_t i = 0; i < p->kh; i++) add_tap_row(&k, &region, &from, i);

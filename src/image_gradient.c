@@ -7,6 +7,7 @@
 #include "float_mode.h"
 #include "pack.h"
 #include "sizes.h"
+#include "team.h"
 #include <string.h>
 
 /* What one task works with; rows of planes follow each other channel by channel. */
@@ -100,7 +101,7 @@ void fc_image_gradient_task(const fc_backprop_filter *call, int64_t task, void *
     memset(k.sums, 0, (size_t)bytes);
     int64_t start, end;
     fc_blocks_of_slice(call, task, &start, &end);
-    for (int64_t b = start; b < end; b++) {
+    for (int64_t b = start; b < end && !fc_team_stopped(); b++) {
         const fc_region region = fc_pixel_block(call, b, 0);
         stage_block(&k, &region);
         for (int64_t i = 0; i < p->kh; i++) add_tap_row(&k, &region, i);

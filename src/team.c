@@ -1,5 +1,6 @@
 /* The team: jobs that callers post, and the threads that join them. */
 #include "team.h"
+#include "float_mode.h"
 #include "shares.h"
 #include "wait.h"
 #include <stddef.h>
@@ -53,22 +54,42 @@ static uint32_t forks; /* how often this process was forked from another */
 
 static int field(uint32_t state, int first) { return (int)(state >> first & COUNT); }
 
+/* What a thread computes a task of, and how it learns that it need not. */
+typedef struct work {
+    job *of;                  /* NULL outside a task */
+    int (*interrupted)(void); /* NULL for all threads but the caller's */
+    int64_t looked;           /* when that was last asked */
+    fc_float_mode callers;    /* in which it is asked: it may run a handler of a signal */
+} work;
+static _Thread_local work at_hand;
+
+int fc_team_stopped(void) {
+    const work w = at_hand;
+    if (!w.of) return 0;
+    if (w.interrupted && fc_now() - w.looked > LOOK_ROUND) {
+        const fc_float_mode ours = fc_float_mode_enter();
+        fc_float_mode_leave(w.callers);
+        if (w.interrupted()) __atomic_store_n(&w.of->stopped, 1, __ATOMIC_RELAXED);
+        fc_float_mode_leave(ours);
+        at_hand.looked = fc_now();
+    }
+    return (int)__atomic_load_n(&w.of->stopped, __ATOMIC_RELAXED);
+}
+
 /* Takes tasks until there are none; -1 if it was interrupted. */
 static int take_tasks(job *j, int slot, int preferred, int (*interrupted)(void)) {
-    int64_t looked = interrupted ? fc_now() : 0;
-    for (;;) {
-        if (__atomic_load_n(&j->stopped, __ATOMIC_RELAXED)) return -1;
+    const work outer = at_hand; /* where a handler of a signal makes a call */
+    at_hand = (work){.of = j, .interrupted = interrupted, .callers = fc_float_mode_enter()};
+    fc_float_mode_leave(at_hand.callers);
+    if (interrupted) at_hand.looked = fc_now();
+    int stopped;
+    while (!(stopped = fc_team_stopped())) {
         const int64_t task = fc_next_task(j->shares, j->share_count, preferred);
-        if (task < 0) return 0;
+        if (task < 0) break;
         j->run(j->call, task, slot);
-        if (interrupted && fc_now() - looked > LOOK_ROUND) {
-            if (interrupted()) {
-                __atomic_store_n(&j->stopped, 1, __ATOMIC_RELAXED);
-                return -1;
-            }
-            looked = fc_now();
-        }
     }
+    at_hand = outer;
+    return stopped ? -1 : 0;
 }
 
 /* Joins a job that wants more threads, and computes of it what is left; 0 if there is none. */

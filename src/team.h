@@ -17,6 +17,10 @@ typedef void (*fc_task_function)(const void *call, int64_t task, int slot);
  * which is asked now and then, told to stop: then some tasks were not computed; else 0. */
 int fc_team_run(fc_task_function run, const void *call, int64_t tasks, int slots, int (*interrupted)(void));
 
+/* Whether the call whose task this thread computes was interrupted: the task may end early, as nobody uses the result.
+ * Tasks of more than some 50 ms ask now and then. */
+int fc_team_stopped(void);
+
 /* What a thread of the team does, until the process ends; the members are numbered from 0 on. */
 void fc_team_serve(int member);
 

@@ -8,6 +8,7 @@
 #include "float_mode.h"
 #include "pack.h"
 #include "sizes.h"
+#include "team.h"
 #include "winograd_evenness.h"
 #include <string.h>
 
@@ -247,7 +248,7 @@ void fc_winograd_gradient_task(const fc_backprop_filter *call, int64_t task, voi
     fc_blocks_of_slice(call, slice, &start, &end);
     const int64_t blocks = end - start;
     const int64_t chunks = fc_parts(blocks, call->pixels.rows), block = call->pixels.columns;
-    for (int64_t chunk = 0; chunk < chunks; chunk++) {
+    for (int64_t chunk = 0; chunk < chunks && !fc_team_stopped(); chunk++) {
         const int64_t first = (start + fc_part_start(blocks, chunks, chunk)) * block;
         const int64_t end = fc_least((start + fc_part_start(blocks, chunks, chunk + 1)) * block, k.g.tiles);
         spread.exponents = inputs ? inputs + first * p->c : NULL;

@@ -68,6 +68,19 @@ static void test_interruption(int slots) {
     if (__atomic_load_n(&computed, __ATOMIC_RELAXED) != at_end) fail("a task after the end of its call", "", slots, 0);
 }
 
+static void endless_task(const void *call, int64_t task, int slot) {
+    (void)call, (void)task, (void)slot;
+    while (!fc_team_stopped()) nanosleep(&(struct timespec){0, 1000000}, NULL);
+}
+
+/* Tasks that ask end within a call that was told to stop, those of other threads too; outside a task the answer is no.
+ */
+static void test_tasks_that_ask(int slots) {
+    asked = 0;
+    if (fc_team_run(endless_task, NULL, 7, slots, after_three_questions) != -1) fail("a task asks", "", slots, 0);
+    if (asked != 3 || fc_team_stopped()) fail("questions of tasks", "", slots, asked);
+}
+
 static void test_calls_side_by_side(void) {
     pthread_t callers[CALLERS];
     for (intptr_t i = 0; i < CALLERS; i++) pthread_create(&callers[i], NULL, call_often, (void *)(i + 1));
@@ -81,6 +94,7 @@ static void test_calls_side_by_side(void) {
 int main(void) {
     test_calls_side_by_side(); /* without a team each caller computes alone */
     test_interruption(1);
+    test_tasks_that_ask(1);
     if (!fc_team_may_grow() || fc_team_may_grow()) fail("one caller alone adds threads", "", 0, 0);
     if (fc_threads_to_be_had(MEMBERS) != MEMBERS) fail("threads to be had", "", MEMBERS, 0);
     for (intptr_t member = 0; member < MEMBERS; member++) {
@@ -93,5 +107,6 @@ int main(void) {
     nanosleep(&(struct timespec){0, 20000000}, NULL); /* by now the members sleep */
     test_calls_side_by_side();
     test_interruption(3);
+    test_tasks_that_ask(3);
     return 0;
 }
