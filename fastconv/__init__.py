@@ -38,13 +38,24 @@ def _built_elsewhere() -> bool:
     )
 
 
+def _is_command() -> bool:
+    """Whether the command line is what imports this package: ``fastconv`` or ``python -m fastconv``."""
+    name = os.path.splitext(os.path.basename(sys.argv[0]))[0] if sys.argv else ""
+    return name == "fastconv" or (name == "-m" and "fastconv" in sys.orig_argv)
+
+
 if not _built_elsewhere():
-    from fastconv import _baseline, filters, nn  # noqa: F401  _baseline first: all others run compiled code
-    from fastconv._config import show_config
-    from fastconv._options import options
-    from fastconv._prepared import PreparedFilters, prepare
-    from fastconv._shape import output_shape
-    from fastconv._threads import get_num_threads, set_num_threads
+    try:
+        from fastconv import _baseline, filters, nn  # noqa: F401  _baseline first: all others run compiled code
+        from fastconv._config import show_config
+        from fastconv._options import options
+        from fastconv._prepared import PreparedFilters, prepare
+        from fastconv._shape import output_shape
+        from fastconv._threads import get_num_threads, set_num_threads
+    except ImportError as error:  # an environment variable that is wrong, say
+        if _is_command():
+            sys.exit(f"fastconv: {error}")
+        raise
 
     __all__ = [
         "PreparedFilters",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import operator
+import os
 from collections.abc import Sequence, Sized
 from typing import Any
 
@@ -22,15 +23,15 @@ def integer(name: str, value: Any) -> int:
         value = value.item()
     if isinstance(value, (float, np.floating)):
         if not math.isfinite(value):
-            raise ValueError(f"{name}: {value!r} is not an integer")
+            raise ValueError(f"{name}: {value} is not an integer")
         number = int(value)
     else:
         try:
             number = operator.index(value)
         except TypeError:
-            raise TypeError(f"{name}: expected an integer, got {value!r}") from None
+            raise TypeError(f"{name}: expected an integer, got {told(value)}") from None
     if not -_LARGEST - 1 <= number <= _LARGEST:
-        raise ValueError(f"{name}: {number} is out of range for an int32")
+        raise ValueError(f"{name}: {told(number)} is out of range for an int32")
     return number
 
 
@@ -40,17 +41,28 @@ def number(name: str, value: Any) -> float:
         try:
             return float(value)
         except OverflowError:
-            raise ValueError(f"{name}: an integer of {len(str(abs(value)))} digits is out of range") from None
+            raise ValueError(f"{name}: {told(value)} is out of range") from None
         except (TypeError, ValueError):
             pass
     raise TypeError(f"{name}: expected a number, got {told(value)}")
 
 
+def flag(name: str, value: Any) -> bool:
+    """Whether a value is true; a TypeError if that is ambiguous, as for arrays."""
+    try:
+        return bool(value)
+    except (TypeError, ValueError):
+        raise TypeError(f"{name}: expected True or False, got {told(value)}") from None
+
+
 def told(value: Any) -> str:
-    """What was given, in a few words: no array, and no long list, is printed whole."""
-    if is_array(value):
+    """What was given, in a few words: no array, no long list and no long number is printed whole."""
+    if is_array(value) and value.shape:
         return f"{_kind(value)} of shape {value.shape}"
-    words = repr(value)
+    try:
+        words = repr(value)
+    except ValueError:  # Python prints no integers of thousands of digits
+        return "an integer of thousands of digits"
     return words if len(words) <= _LONGEST else f"{words[:_LONGEST]}... ({type(value).__name__})"
 
 
@@ -64,10 +76,15 @@ def channels_first(data_format: Any) -> bool:
     if data_format is None:
         return False
     if not isinstance(data_format, str):
-        raise TypeError(f"data_format: expected a string, got {data_format!r}")
+        raise TypeError(f"data_format: expected a string, got {told(data_format)}")
     if data_format in ("NHWC", "NCHW"):
         return data_format == "NCHW"
-    raise ValueError(f"data_format: {data_format!r} is not one of 'NHWC' and 'NCHW'")
+    meant = _MEANT.get(data_format, data_format.upper())
+    hint = f"; did you mean {meant!r}?" if meant in ("NHWC", "NCHW") else ""
+    raise ValueError(f"data_format: {told(data_format)} is not one of 'NHWC' and 'NCHW'{hint}")
+
+
+_MEANT = {"channels_last": "NHWC", "channels_first": "NCHW"}  # Keras's words
 
 
 def spatial(name: str, value: Any, lengths: tuple[int, ...] = (1, 2, 4)) -> tuple[int, ...]:
@@ -75,12 +92,12 @@ def spatial(name: str, value: Any, lengths: tuple[int, ...] = (1, 2, 4)) -> tupl
     if value is None:
         return (1,)
     if isinstance(value, (str, bytes, dict, set)):
-        raise TypeError(f"{name}: expected an integer or a list of them, got {value!r}")
+        raise TypeError(f"{name}: expected an integer or a list of them, got {told(value)}")
     if not isinstance(value, Sized) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return (integer(name, value),)
     if len(value) not in lengths:
         allowed = ", ".join(map(str, lengths[:-1])) + f" or {lengths[-1]}"
-        raise ValueError(f"{name}: should be of length {allowed}, but {value!r} has length {len(value)}")
+        raise ValueError(f"{name}: should be of length {allowed}, but {told(value)} has length {len(value)}")
     return tuple(integer(name, item) for item in value)  # type: ignore[attr-defined]
 
 
@@ -128,7 +145,7 @@ def padding_pairs(name: str, padding: Any, count: int) -> tuple[Pair, ...] | str
         raise ValueError(f"{name}: {told(padding)} is not {pairs_of}, such as {example}")
     pairs = tuple((integer(name, before), integer(name, after)) for before, after in padding)
     if any(cells < 0 for pair in pairs for cells in pair):
-        raise ValueError(f"{name}: {padding!r}: entries must be nonnegative")
+        raise ValueError(f"{name}: {told(padding)}: entries must be nonnegative")
     return pairs
 
 
@@ -174,6 +191,8 @@ def as_array(name: str, value: Any) -> np.ndarray:
     if is_on_device(value):
         return value  # type: ignore[no-any-return]
     array = value if type(value) is np.ndarray else _made_array(name, value)
+    if array.dtype == object and not isinstance(value, np.ndarray):
+        raise TypeError(f"{name}: expected an array of numbers, got {told(value)}")
     if array.dtype.kind in "OUSVmM" and not array.dtype.name.startswith(("bfloat", "float")):
         words = f"expected an array of numbers, got dtype {array.dtype.name} from {told(value)}"
         raise TypeError(f"{name}: {words}; convert it with astype")
@@ -184,12 +203,13 @@ def _made_array(name: str, value: Any) -> np.ndarray:
     kind = type(value)
     if value is None:
         raise TypeError(f"{name}: expected an array, got None")
-    if isinstance(value, (str, bytes)):
+    if isinstance(value, (str, bytes, os.PathLike)):
         raise TypeError(
             f"{name}: expected an array, got {told(value)}; read the file first, for example with"
             " numpy.asarray(PIL.Image.open(path))"
         )
-    if isinstance(value, np.ndarray) and hasattr(value, "mask"):
+    listed = value if isinstance(value, (list, tuple)) else (value,)
+    if any(isinstance(item, np.ndarray) and hasattr(item, "mask") for item in listed):
         raise TypeError(f"{name}: a masked array would lose its mask; fill it first, for example with filled(0)")
     if hasattr(kind, "__dask_graph__"):
         raise TypeError(
@@ -217,7 +237,7 @@ def array_of(name: str, value: Any) -> np.ndarray:
 def _narrowed(name: str, array: np.ndarray) -> np.ndarray:
     """Python's own numbers as TensorFlow takes them: float32, or int32 if they fit."""
     if array.dtype == np.float64:
-        return array.astype(np.float32)
+        return to_dtype(array, np.dtype(np.float32))
     if array.dtype.kind not in "iu":
         return array
     limits = np.iinfo(np.int32)
@@ -253,17 +273,18 @@ def operands(first: Any, second: Any, names: tuple[str, str] = ("input", "filter
         raise TypeError(
             f"{names[0]}: dtype {a.dtype} is not one of {', '.join(DTYPES)}; convert it with astype ({shapes})"
         )
-    return a, _castable(names[1], second, names[0], a)
+    return a, castable(names[1], second, names[0], a)
 
 
 def tensors(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Operands as behaved arrays of the first one's dtype."""
-    return _behaved(first), _behaved(_converted(second, first.dtype))
+    return _behaved(first), _behaved(to_dtype(second, first.dtype))
 
 
 def dense(array: np.ndarray, dtype: Any = None) -> np.ndarray:
     """A NumPy array in C order, aligned, of this dtype if one is given; of any number of dimensions, none included."""
-    found = np.asarray(array, dtype, order="C")
+    with np.errstate(all="ignore"):
+        found = np.asarray(array, dtype, order="C")
     return found if found.flags.aligned else found.copy()
 
 
@@ -316,10 +337,10 @@ def cast(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
     TypeError
         If the dtypes do not go together.
     """
-    return _converted(_castable(name, value, other, like), like.dtype)
+    return to_dtype(castable(name, value, other, like), like.dtype)
 
 
-def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def to_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     target = dtype.newbyteorder("=")
     if array.dtype == target:
         return array
@@ -327,7 +348,7 @@ def _converted(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         return converted(array, target)  # type: ignore[no-any-return]
 
 
-def _castable(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
+def castable(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
     """The value as an array that can be cast to the dtype of `like`."""
     array, target = array_beside(name, value, other, like), like.dtype.newbyteorder("=")
     if array.dtype == target:
@@ -350,6 +371,8 @@ def check_output(
         wanted = "CuPy" if on_device else "NumPy"
         raise TypeError(f"out: expected a {wanted} array, got {_kind(out)}")
     if not on_device:
+        if hasattr(out, "mask"):
+            raise TypeError("out: a masked array would keep its mask; give its data, out.data")
         out = np.asarray(out)  # no attribute of a subclass is trusted
     if out.shape != shape:
         raise ValueError(f"out: has shape {out.shape}, but the result has shape {shape}")
@@ -381,7 +404,9 @@ def shape_of(name: str, value: Any) -> tuple[int, ...]:
         hint = "; did you mean its shape?" if is_array(value) and np.ndim(value) > 1 else ""
         raise TypeError(f"{name}: expected a sequence of integers, got {told(value)}{hint}") from None
     if min(sizes, default=0) < 0:
-        raise ValueError(f"{name}: {sizes} has a negative entry")
+        raise ValueError(f"{name}: {told(sizes)} has a negative entry")
+    if max(sizes, default=0) >= 1 << 63:
+        raise ValueError(f"{name}: {told(sizes)} has an entry that is out of range")
     return sizes
 
 

@@ -61,6 +61,11 @@ def main(arguments: list[str] | None = None) -> int:
     except MemoryError as error:
         print(f"fastconv: not enough memory{f' ({error})' if str(error) else ''}", file=sys.stderr)
         return 1
+    except ValueError as error:
+        if not os.environ.get("FASTCONV_IMPLEMENTATION"):
+            raise
+        print(f"fastconv: {error}", file=sys.stderr)  # it cannot compute this
+        return 1
     except KeyboardInterrupt:
         print("fastconv: interrupted", file=sys.stderr)
         return 130
@@ -78,11 +83,12 @@ def _filter(parsed: argparse.Namespace) -> None:
         raise _images.ImageError(f"{parsed.kernel}: no such kernel; there are {', '.join(filters.NAMES)}")
     _images.check_name(parsed.output)
     picture = _images.read(parsed.image)
+    _images.check_kind(parsed.output, picture)
     pixels = picture.pixels.copy()  # opacity stays
     gray = np.float32(picture.white / 2 if parsed.signed else 0)
     colors = picture.pixels[..., : picture.colors]
     for first, end, rows in filtered_bands(colors, filters.kernel(parsed.kernel), parsed.border):
-        pixels[first:end, :, : picture.colors] = _images.rounded(rows + gray, picture.white)
+        pixels[first:end, :, : picture.colors] = _images.rounded(rows + gray, pixels.dtype)
     picture = picture._replace(pixels=pixels)
     del pixels, colors  # a large picture is in memory twice at most
     _images.write(parsed.output, picture)

@@ -81,7 +81,7 @@ def _tile(image: np.ndarray, name: str) -> np.ndarray:
         pixels = 127.5 + filters.apply(image.mean(-1, keepdims=True), filters.kernel(name)) / 4
     else:
         pixels = filters.apply(image, filters.kernel(name))
-    tile = _images.rounded(pixels, 255).astype(np.uint8)
+    tile = _images.rounded(pixels, np.dtype(np.uint8))
     return np.ascontiguousarray(np.broadcast_to(tile, (*tile.shape[:2], 3)))
 
 

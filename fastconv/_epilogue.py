@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import _cpu
-from fastconv._arguments import cast, check_output, dense
+from fastconv._arguments import castable, check_output, dense, to_dtype, told
 from fastconv._backend import converted, is_on_device
 from fastconv._threads import threads_for
 
@@ -35,17 +35,18 @@ def extras_of(
     name, x = like
     if activation is not None:
         if not isinstance(activation, str) or activation not in _cpu.ACTIVATIONS:
-            raise ValueError(f"activation: {activation!r} is not one of {', '.join(map(repr, _cpu.ACTIVATIONS))}")
+            raise ValueError(f"activation: {told(activation)} is not one of {', '.join(map(repr, _cpu.ACTIVATIONS))}")
         if x.dtype == np.int32 and activation not in ("relu", "relu6"):
             raise TypeError(f"activation: {activation!r} needs a floating dtype, but {name} has dtype int32")
     if bias is not None:
-        bias = cast("bias", bias, name, x)
+        bias = castable("bias", bias, name, x)
         if bias.shape != (channels,):
             if bias.size != channels or max(bias.shape, default=0) != channels:
                 raise ValueError(
                     f"bias: should have shape ({channels},), one for each output channel, but has {bias.shape}"
                 )
             bias = bias.reshape(channels)  # of (1, 1, 1, F), say
+        bias = to_dtype(bias, x.dtype)
         bias = converted(bias, np.float32 if x.dtype.itemsize == 2 else x.dtype, "C")
         bias = bias if is_on_device(bias) else dense(bias)
     return Extras(packings, bias, activation)
@@ -70,11 +71,11 @@ def activated(array: np.ndarray, activation: str, out: np.ndarray | None, slope:
         from fastconv._cuda.pointwise import activated as activated_on_device
 
         return activated_on_device(array, activation, out)  # type: ignore[no-any-return]
-    source = dense(array)
     if out is None:
-        out = np.empty(array.shape, source.dtype)
+        out = np.empty(array.shape, array.dtype)
     else:
-        check_output(out, array.shape, source.dtype, () if out is array else (array,))
+        check_output(out, array.shape, array.dtype, () if out is array else (array,))
+    source = dense(array)
     if source.size:
         threads = threads_for(_WORK * source.size)
         _cpu.finish(source, np.asarray(out), source.size, False, source.dtype.name, None, activation, threads, slope)
@@ -87,20 +88,20 @@ def activation_grad(
     """The gradient times the derivative of an activation at the features, in `out`, which may be one of the two.
 
     The parameter of "relu" is a limit (NaN: none), that of "silu" its steepness; "gelu" and "gelu_tanh" have none.
-    Both arrays have one shape and one floating dtype of those that convolutions take.
+    Both arrays have one shape and one dtype of those that convolutions take, which int32 is on a device alone.
     """
     if is_on_device(gradient):
         from fastconv._cuda.pointwise import computed
 
         return computed(f"{activation}_grad", (gradient, features), out, parameter)  # type: ignore[no-any-return]
+    if out is None:
+        out = np.empty(gradient.shape, gradient.dtype)
+    else:
+        check_output(out, gradient.shape, gradient.dtype, ())
     dy, x = (
-        dense(array if out is None or array is out or not np.may_share_memory(array, out) else array.copy())
+        dense(array.copy() if array is not out and np.may_share_memory(array, out) else array)
         for array in (gradient, features)
     )
-    if out is None:
-        out = np.empty(dy.shape, dy.dtype)
-    else:
-        check_output(out, dy.shape, dy.dtype, ())
     if dy.size:
         threads = threads_for(_WORK * dy.size)
         _cpu.activation_grad(activation, parameter, dy, x, np.asarray(out), dy.dtype.name, threads)

@@ -81,20 +81,31 @@ def _picture(path: str, image: Any) -> Picture:
     return Picture(pixels, pixels.shape[2] - (pixels.shape[2] in (2, 4)), kept)
 
 
-def rounded(values: np.ndarray, white: int) -> np.ndarray:
-    """Values to the nearest that a picture can hold, still in floating point."""
-    result: np.ndarray = np.clip(np.rint(values), 0, white)
+def rounded(values: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Each value as the nearest of an unsigned dtype."""
+    result: np.ndarray = np.clip(np.rint(values), 0, np.iinfo(dtype).max).astype(dtype)
     return result
 
 
 def check_name(path: str) -> None:
     """Raises an ImageError if a file of this name could not be written, before the work is done."""
+    if os.path.isdir(path):
+        raise ImageError(f"{path}: cannot be written (it is a folder)")
     folder, ending = os.path.dirname(path) or os.curdir, os.path.splitext(path)[1].lower()
     if not os.path.isdir(folder):
         raise ImageError(f"{path}: cannot be written (there is no folder {folder})")
     formats = pillow().registered_extensions()
     if ending not in formats or formats[ending] not in pillow().SAVE:
         raise ImageError(f"{path}: cannot be written (no format of pictures has the ending {ending!r}; .png has)")
+
+
+def check_kind(path: str, picture: Picture) -> None:
+    """Raises an ImageError if the format that the name tells cannot hold such pixels, before the work is done."""
+    kind = pillow().registered_extensions()[os.path.splitext(path)[1].lower()]
+    if kind == "JPEG" and picture.colors < picture.pixels.shape[2]:
+        raise ImageError(f"{path}: cannot be written (JPEG has no transparency: choose a name that ends with .png)")
+    if kind == "JPEG" and picture.white > 255:
+        raise ImageError(f"{path}: cannot be written (JPEG has 8 bits a pixel: choose a name that ends with .png)")
 
 
 def write(path: str, picture: Picture) -> None:
@@ -111,8 +122,7 @@ def write(path: str, picture: Picture) -> None:
         image.save(beside, **kept)
         os.replace(beside, path)
     except (OSError, ValueError) as error:
-        what = "JPEG has no transparency: choose a name that ends with .png" if "RGBA" in str(error) else error
-        raise ImageError(f"{path}: cannot be written ({what})") from None
+        raise ImageError(f"{path}: cannot be written ({error})") from None
     finally:
         with contextlib.suppress(OSError):
             os.remove(beside)

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
+from fastconv._arguments import told
 from fastconv._types import Precision
 
 PRECISIONS = ("default", "fast", "strict")
@@ -31,10 +32,13 @@ current: ContextVar[Options] = ContextVar(
 def thread_count(name: str, value: Any) -> int:
     """A number of threads, checked."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected an integer, got {value!r}")
-    count = operator.index(value)
+        raise TypeError(f"{name}: expected an integer, got {told(value)}")
+    try:
+        count = operator.index(value)
+    except TypeError:  # an array of several
+        raise TypeError(f"{name}: expected an integer, got {told(value)}") from None
     if not 1 <= count <= MOST_THREADS:
-        raise ValueError(f"{name}: {count} is not between 1 and {MOST_THREADS}")
+        raise ValueError(f"{name}: {told(count)} is not between 1 and {MOST_THREADS}")
     return count
 
 
@@ -73,7 +77,7 @@ def options(
     changes: dict[str, Any] = {}
     if precision is not None:
         if precision not in PRECISIONS:
-            raise ValueError(f"precision: {precision!r} is not one of {', '.join(map(repr, PRECISIONS))}")
+            raise ValueError(f"precision: {told(precision)} is not one of {', '.join(map(repr, PRECISIONS))}")
         changes["precision"] = precision
     if implementation is not None:
         from fastconv._plan import check_implementation

@@ -187,7 +187,8 @@ def conv_problem(
     """
     shapes = f"input shape {input_shape}, filter shape {filter_shape}"
     if len(input_shape) < 4:
-        hint = "; one image of shape (H, W, C) is image[None]" if len(input_shape) == 3 else ""
+        hints = {3: "; one image of shape (H, W, C) is image[None]", 2: "; a gray image is image[None, :, :, None]"}
+        hint = hints.get(len(input_shape), "")
         raise ValueError(
             f"input: must be 4-dimensional or more, but has {len(input_shape)} dimensions ({shapes}){hint}"
         )

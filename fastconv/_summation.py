@@ -115,7 +115,7 @@ def tile_sum(problem: ConvProblem, rows: int, columns: int) -> PixelSum:
 
 
 def tile_images(problem: ConvProblem, rows: int, columns: int) -> int:
-    """How many images' tiles are summed together; the sums of more are added to the result one after the other."""
+    """How many images' tiles are summed together; the sums of more are added up in float64."""
     p = problem
     image = _tiles(p, rows, columns) * (p.c + p.f + 2) + p.h * p.w + p.oh * p.ow
     return min(p.n, MOST_EXPONENTS // image)

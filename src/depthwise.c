@@ -4,6 +4,7 @@
 #include "float_mode.h"
 #include "pack.h"
 #include "sizes.h"
+#include "team.h"
 #include "strip.h"
 #include <string.h>
 
@@ -219,7 +220,7 @@ void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch) {
                                 .w_column = k.together * k.channels,
                                 .y_step = y_step,
                                 .block_rows = call->sum.block_runs};
-    for (int64_t oy = k.first_row; oy < k.end_row; oy++) {
+    for (int64_t oy = k.first_row; oy < k.end_row && !fc_team_stopped(); oy++) {
         const int64_t at = k.image * y->stride_n + oy * y->stride_h + k.channel * y->stride_c;
         char *const out = (char *)y->data + at * fc_dtype_size(y->dtype);
         char *const sums = call->in_place ? out : k.sums;

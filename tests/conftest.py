@@ -29,7 +29,8 @@ def pytest_cmdline_main(config):
 
     One more than there are cores, as some tests wait.
     """
-    whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not config.option.usepdb
+    watched = config.option.usepdb or config.option.trace or config.option.capture == "no"
+    whole = config.args_source == pytest.Config.ArgsSource.TESTPATHS and not watched
     ours = config.pluginmanager.hasplugin("xdist") and not hasattr(config, "workerinput")
     if ours and whole and config.option.numprocesses is None and config.option.dist == "no":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2

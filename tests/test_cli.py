@@ -238,7 +238,7 @@ def test_a_closed_pipe_ends_without_a_traceback():
 @pytest.mark.skipif(sys.platform == "win32", reason="counts memory as Unix does")
 @pytest.mark.parametrize("arguments", [[], ["--signed", "--border", "zero"]])
 def test_a_large_picture_takes_at_most_four_times_its_size_in_memory(tmp_path, arguments):
-    height, width = 5000, 6000
+    height, width = 3500, 4000
     code = "import resource, sys; from fastconv._cli import main; from PIL import Image; import fastconv.nn;"
     code += "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss; assert main(sys.argv[1:]) == 0;"
     code += "print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before)"
@@ -249,3 +249,37 @@ def test_a_large_picture_takes_at_most_four_times_its_size_in_memory(tmp_path, a
     assert int(done.stdout) * unit < 4 * 3 * height * width
     shade = np.asarray(Image.open(tmp_path / "filtered.bmp"))[17, 23].tolist()
     assert shade == ([136, 255, 204] if arguments else [9, 200, 77])
+
+
+@pytest.mark.parametrize(
+    ("variable", "value", "words"),
+    [
+        ("FASTCONV_ISA", "bogus", "FASTCONV_ISA='bogus' is not an instruction set"),
+        ("FASTCONV_VERBOSE", "x", "FASTCONV_VERBOSE='x' is not 0, 1 or 2"),
+        ("FASTCONV_IMPLEMENTATION", "bogus", "FASTCONV_IMPLEMENTATION: "),
+        ("FASTCONV_IMPLEMENTATION", "depthwise", "'depthwise'"),
+    ],
+)
+def test_wrong_environment_variables_end_in_one_line(tmp_path, monkeypatch, variable, value, words):
+    Image.new("RGB", (9, 9)).save(tmp_path / "a.png")
+    monkeypatch.setenv(variable, value)
+    command = [sys.executable, "-m", "fastconv", "filter", "a.png", "--kernel", "edge", "-o", "b.png"]
+    done = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("fastconv: ")
+    assert words in done.stderr
+    assert done.stderr.count("\n") == 1
+
+
+def test_what_a_format_cannot_hold_is_told_before_the_work(tmp_path, monkeypatch, capsys):
+    monkeypatch.setattr("fastconv._bands.filtered_bands", None)
+    (tmp_path / "folder.png").mkdir()
+    for mode, output, words in [
+        ("LA", "x.jpg", "JPEG has no transparency"),
+        ("RGBA", "x.jpg", "JPEG has no transparency"),
+        ("I;16", "x.jpg", "JPEG has 8 bits a pixel"),
+        ("L", "folder.png", "it is a folder"),
+    ]:
+        Image.new(mode, (9, 9)).save(tmp_path / "a.png")
+        assert main(["filter", str(tmp_path / "a.png"), "--kernel", "edge", "-o", str(tmp_path / output)]) == 1
+        assert words in capsys.readouterr().err

@@ -192,3 +192,17 @@ def test_gradients_of_batch_normalization_name_what_is_wrong():
         nn.batch_normalization_grad(DY, X, 0, 1, None, np.ones(5), 0.1)
     with pytest.raises(TypeError, match="gradients: dtype int64 is not a floating one"):
         nn.batch_normalization_grad(np.ones(3, int), np.ones(3), 0, 1, None, None, 0.1)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_silu_keeps_its_tail(dtype):
+    x = np.array([-60, -79, -81, -86, -89, -95], dtype)
+    want = np.array([math.exp(value) * value for value in x.tolist()])
+    np.testing.assert_allclose(nn.silu(x).astype(float), want, rtol=1e-2 if dtype is np.float32 else 1e-12)
+    assert nn.silu(np.array([-1000, np.nan], dtype)).tolist()[0] == 0
+
+
+def test_sums_of_softmax_do_not_lose_accuracy():
+    gradients, outputs = np.full((1 << 22, 2), 0.1, np.float32), np.full((1 << 22, 2), 2.0**-22, np.float32)
+    assert np.abs(nn.softmax_grad(gradients, outputs, axis=0)).max() < 1e-20
+    assert nn.softmax(np.zeros((5 << 22, 1), np.float32), axis=0)[0, 0] == np.float32(1 / (5 << 22))

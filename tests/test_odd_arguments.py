@@ -240,7 +240,7 @@ class Lazy:
         (np.ma.masked_array(X, X > 3), "input: a masked array would lose its mask; fill it first"),
         (Lazy(), "input: .*Lazy would be computed whole; call compute"),
         (WithDlpackAlone(), "input: WithDlpackAlone has __dlpack__ alone; pass numpy.from_dlpack"),
-        (object(), "input: expected an array of numbers, got dtype object from <object"),
+        (object(), "input: expected an array of numbers, got <object"),
         (np.array(["a"]), "input: expected an array of numbers, got dtype str"),
     ],
 )
@@ -263,7 +263,7 @@ def test_tensors_that_torch_does_not_hand_out_are_named(monkeypatch):
 @pytest.mark.parametrize(
     ("call", "error", "words"),
     [
-        (lambda: nn.leaky_relu(X, alpha=10**400), ValueError, "alpha: an integer of 401 digits is out of range"),
+        (lambda: nn.leaky_relu(X, alpha=10**400), ValueError, r"alpha: 10{79}\.\.\. \(int\) is out of range"),
         (lambda: nn.leaky_relu(X, alpha="0.2"), TypeError, "alpha: expected a number, got '0.2'"),
         (lambda: nn.leaky_relu_grad(X, X, alpha=[1]), TypeError, r"alpha: expected a number, got \[1\]"),
         (lambda: nn.silu(X, 1j), TypeError, "beta: expected a number, got 1j"),
@@ -272,7 +272,7 @@ def test_tensors_that_torch_does_not_hand_out_are_named(monkeypatch):
             TypeError,
             "variance_epsilon: expected a number, got None",
         ),
-        (lambda: nn.batch_normalization(X, 0, 1, 0, 1, 10**400), ValueError, "variance_epsilon: an integer of 401"),
+        (lambda: nn.batch_normalization(X, 0, 1, 0, 1, 10**400), ValueError, "variance_epsilon: 1000"),
         (lambda: nn.local_response_normalization(X, None), TypeError, "depth_radius: expected an integer, got None"),
         (lambda: nn.local_response_normalization(X, math.inf), ValueError, "depth_radius: inf is not an integer"),
         (lambda: nn.local_response_normalization(X, 2, None), TypeError, "bias: expected a number, got None"),

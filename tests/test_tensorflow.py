@@ -19,8 +19,8 @@ import pytest
     ],
 )
 def test_equals_tensorflow(name, onednn, tests, monkeypatch):
-    if name == "tensorflow_relatives" and onednn == "0" and not os.environ.get("FASTCONV_TESTS"):
-        pytest.skip("of the relatives, the mode without oneDNN is compared with FASTCONV_TESTS=all")
+    if onednn == "0" and not os.environ.get("FASTCONV_TESTS"):
+        pytest.skip("FASTCONV_TESTS=all compares with TensorFlow without oneDNN, too")
     monkeypatch.setenv("TF_ENABLE_ONEDNN_OPTS", onednn)
     file = Path(__file__).with_name(f"{name}.py")
     done = subprocess.run(

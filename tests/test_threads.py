@@ -223,6 +223,9 @@ def test_a_build_without_openmp_says_one_thread(monkeypatch):
         "nn.conv2d_backprop_input(x.shape, w, x, 1, 'SAME')",
         "nn.conv2d_backprop_filter(x, w.shape, x, 1, 'SAME')",
         "nn.avg_pool2d(x, 41, 1, 'SAME')",
+        "nn.max_pool2d(x[:1].repeat(8, 1).repeat(8, 2), 201, 1, 'SAME')",
+        "nn.avg_pool2d_grad((1, 1024, 1024, 64), x[:1].repeat(8, 1).repeat(8, 2), 201, 1, 'SAME')",
+        "nn.depthwise_conv2d(x, np.ones((127, 127, 64, 4), 'f4'), 1, 'SAME')",
     ],
 )
 def test_control_c_ends_a_call_long_before_its_end(threads, call):

@@ -7,10 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import DTYPES, array_of, check_output, number
+from fastconv._arguments import DTYPES, array_of, check_output, flag, number
 from fastconv._backend import converted
 from fastconv._epilogue import activated
-from fastconv.nn._elementwise import floating, has_kernel, narrowed, on_device, real, slope_of, stored
+from fastconv.nn._elementwise import check_place, floating, has_kernel, narrowed, on_device, real, slope_of, stored
 
 
 def relu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -136,6 +136,7 @@ def leaky_relu(
         return on_device("leaky_relu", out, array, parameter=float(slope))
     if array.dtype.name in DTYPES:
         return _computed(array, "leaky_relu", out, float(slope))
+    check_place(out, array)
     return stored(narrowed(array, np.where(array < 0, array * slope, array)), out)
 
 
@@ -184,6 +185,7 @@ def elu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None 
     array = floating("features", features)
     if has_kernel(array):
         return on_device("elu", out, array)
+    check_place(out, array)
     return stored(narrowed(array, np.where(array < 0, np.expm1(np.minimum(array, array.dtype.type(0))), array)), out)
 
 
@@ -228,8 +230,12 @@ def silu(
     array, steepness = floating("features", features), number("beta", beta)
     if has_kernel(array):
         return on_device("silu", out, array, parameter=steepness)
+    check_place(out, array)
     wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
-    return stored(narrowed(array, wide / (1 + np.exp(-wide * wide.dtype.type(steepness)))), out)
+    scaled = wide * wide.dtype.type(steepness)
+    # Far below zero exp(-scaled) is infinite, and 1 is nothing beside it.
+    far = scaled < (-700 if wide.dtype == np.float64 else -80)
+    return stored(narrowed(array, np.where(far, wide * np.exp(scaled), wide / (1 + np.exp(-scaled)))), out)
 
 
 @np.errstate(all="ignore")
@@ -271,10 +277,10 @@ def gelu(
     array([0.    , 0.8413], dtype=float32)
     """
     array = floating("features", features)
+    function = "gelu_tanh" if flag("approximate", approximate) else "gelu"
     if has_kernel(array):
-        return on_device("gelu_tanh" if approximate else "gelu", out, array)
+        return on_device(function, out, array)
     if array.dtype.name in DTYPES:
-        return _computed(array, "gelu_tanh" if approximate else "gelu", out)
-    return stored(
-        narrowed(array, _computed(array.astype(np.float64), "gelu_tanh" if approximate else "gelu", None)), out
-    )
+        return _computed(array, function, out)
+    check_place(out, array)
+    return stored(narrowed(array, _computed(array.astype(np.float64), function, None)), out)

@@ -7,10 +7,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import DTYPES, check_output, number
+from fastconv._arguments import DTYPES, check_output, flag, number
 from fastconv._backend import is_on_device
 from fastconv._epilogue import activation_grad
-from fastconv.nn._elementwise import floating, has_kernel, narrowed, on_device, same_shape, slope_of, stored
+from fastconv.nn._elementwise import (
+    check_place,
+    floating,
+    has_kernel,
+    narrowed,
+    on_device,
+    same_shape,
+    slope_of,
+    stored,
+)
 
 
 def relu_grad(
@@ -156,6 +165,7 @@ def leaky_relu_grad(
     slope = slope_of(dy, alpha)
     if has_kernel(dy):
         return on_device("leaky_relu_grad", out, dy, x, parameter=float(slope))
+    check_place(out, dy)
     return stored(narrowed(dy, np.where(x > 0, dy, dy * slope)), out)
 
 
@@ -200,6 +210,7 @@ def elu_grad(
     dy, x = same_shape(("gradients", "outputs"), gradients, outputs)
     if has_kernel(dy):
         return on_device("elu_grad", out, dy, x)
+    check_place(out, dy)
     return stored(narrowed(dy, np.where(x < 0, dy * (x + dy.dtype.type(1)), dy)), out)
 
 
@@ -301,7 +312,8 @@ def gelu_grad(
     >>> nn.gelu_grad([4.0], [0.0])
     array([2.], dtype=float32)
     """
-    return _smooth_grad("gelu_tanh" if approximate else "gelu", 0.0, gradients, features, out)
+    activation = "gelu_tanh" if flag("approximate", approximate) else "gelu"
+    return _smooth_grad(activation, 0.0, gradients, features, out)
 
 
 def _smooth_grad(
@@ -311,5 +323,6 @@ def _smooth_grad(
     dy, x = same_shape(("gradients", "features"), floating("gradients", gradients), features)
     if dy.dtype.name in DTYPES:
         return activation_grad(activation, parameter, dy, x, out)
+    check_place(out, dy)
     wide: tuple[Any, Any] = (dy.astype(np.float64), x.astype(np.float64))
     return stored(narrowed(dy, activation_grad(activation, parameter, *wide, None)), out)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import DTYPES, array_beside, array_of, as_array, check_output, is_real, number
-from fastconv._backend import converted, is_on_device
+from fastconv._arguments import DTYPES, array_of, as_array, castable, check_output, is_real, number, to_dtype
+from fastconv._backend import is_on_device
 
 
 def floating(name: str, value: ArrayLike) -> np.ndarray:
@@ -29,15 +29,21 @@ def real(name: str, value: ArrayLike) -> np.ndarray:
 def same_shape(names: tuple[str, str], first: ArrayLike, second: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     """Two arrays of one shape, the second cast to the first one's dtype."""
     a = real(names[0], first)
-    b = array_beside(names[1], second, names[0], a)
+    b = castable(names[1], second, names[0], a)
     if a.shape != b.shape:
         raise ValueError(f"{names[1]}: has shape {b.shape}, but {names[0]} has shape {a.shape}")
-    return a, converted(b, a.dtype)
+    return a, to_dtype(b, a.dtype)
 
 
 def narrowed(array: np.ndarray, result: Any) -> np.ndarray:
     """The result in the array's dtype: what NumPy widened is narrowed again."""
     return as_array("", result).astype(array.dtype, copy=False)
+
+
+def check_place(out: np.ndarray | None, like: np.ndarray) -> None:
+    """Raises, before the work, unless a result of this shape and dtype may be written to `out`, maybe an operand."""
+    if out is not None:
+        check_output(out, like.shape, like.dtype, (), is_on_device(like))
 
 
 def stored(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:

@@ -9,10 +9,20 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv import _cpu
-from fastconv._arguments import DTYPES, array_of, cast, channels_first, check_output, dense, integer, number
+from fastconv._arguments import (
+    DTYPES,
+    array_of,
+    castable,
+    channels_first,
+    check_output,
+    dense,
+    integer,
+    number,
+    to_dtype,
+)
 from fastconv._backend import converted, is_on_device, on_its_device
 from fastconv._threads import threads_for
-from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
+from fastconv.nn._elementwise import check_place, floating, narrowed, same_shape, stored
 
 _MOST_RADIUS = 64  # that the kernel of local response normalization takes
 _WORK = 32  # multiply-adds that take as long as one of its elements
@@ -85,8 +95,10 @@ def bias_add(
     array([1., 2.], dtype=float32)
     """
     x: Any = array_of("value", value)
-    b = cast("bias", bias, "value", x)
-    channels = b.reshape(_channel_shape("bias", b, x, _channels_second(data_format)))
+    b: Any = castable("bias", bias, "value", x)
+    shape = _channel_shape("bias", b, x, _channels_second(data_format))
+    b = to_dtype(b, x.dtype)
+    channels = b.reshape(shape)
     if out is not None:
         check_output(out, x.shape, x.dtype, (bias,) if out is value else (value, bias), is_on_device(x))
     if is_on_device(x) and x.dtype.name in DTYPES:
@@ -199,6 +211,7 @@ def batch_normalization(
     array = floating("x", x)
     wide = np.float64 if array.dtype == np.float64 else np.float32
     epsilon = number("variance_epsilon", variance_epsilon)
+    check_place(out, array)
     factor = 1 / np.sqrt(_along("variance", variance, array, wide) + wide(epsilon))
     if scale is not None:
         factor = factor * _along("scale", scale, array, wide)
@@ -212,14 +225,14 @@ def _along(name: str, value: ArrayLike | None, x: np.ndarray, wide: Any) -> Any:
     """An array that broadcasts to the shape of x, in the dtype that batch normalization is computed in."""
     if value is None:
         raise TypeError(f"{name}: expected an array, got None")
-    array = cast(name, value, "x", x).astype(wide)
+    array = castable(name, value, "x", x)
     try:
         fits = np.broadcast_shapes(array.shape, x.shape) == x.shape
     except ValueError:
         fits = False
     if not fits:
         raise ValueError(f"{name}: its shape, {array.shape}, does not broadcast to that of x, {x.shape}")
-    return array
+    return to_dtype(to_dtype(array, x.dtype), np.dtype(wide))
 
 
 @on_its_device
@@ -284,9 +297,10 @@ def batch_normalization_grad(
     gradient: Any = converted(dy, wide, "C")
     centered: Any = converted(array, wide, "C") - means
     inverse = 1 / np.sqrt(variances + wide(epsilon))
-    factor = inverse if scale is None else inverse * _along("scale", scale, dy, wide)
+    scales = None if scale is None else _along("scale", scale, dy, wide)
+    factor = inverse if scales is None else inverse * scales
     doffset = None if offset is None else _summed(gradient, _along("offset", offset, dy, wide).shape)
-    dscale = None if scale is None else _summed(gradient * (centered * inverse), np.shape(scale))
+    dscale = None if scales is None else _summed(gradient * (centered * inverse), scales.shape)
     dx = gradient * factor
     dmean = -_summed(dx, means.shape)
     dvariance = _summed(dx * (centered * (inverse * inverse)), variances.shape) / -2
@@ -378,6 +392,7 @@ def local_response_normalization(
     kind: Any = np.float64 if array.dtype == np.float64 else np.float32
     radius = _check_radius(depth_radius)
     bias, alpha, beta = _factors(bias, alpha, beta)
+    check_place(out, array)
     if array.size == 0:
         return stored(array.copy(), out)
     if radius <= _MOST_RADIUS and not is_on_device(array):
@@ -448,6 +463,7 @@ def local_response_normalization_grad(
     kind: Any = np.float64 if dy.dtype == np.float64 else np.float32
     radius = _check_radius(depth_radius)
     bias, alpha, beta = _factors(bias, alpha, beta)
+    check_place(out, dy)
     if dy.size == 0:
         return stored(dy.copy(), out)
     operands: list[Any] = [converted(array, kind, "C") for array in (dy, x, y)]

@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_beside, array_of, check_output, is_real, shape_of
+from fastconv._arguments import array_of, castable, check_output, flag, is_real, shape_of
 from fastconv._backend import is_on_device, moved, on_its_device
 from fastconv._types import ImageFormat, IntsLike, PaddingLike, PaddingName
-from fastconv.nn._elementwise import stored
+from fastconv.nn._elementwise import check_place, stored
 from fastconv.nn._windows import (
     Windows,
     as_given,
@@ -271,7 +271,7 @@ def max_pool_with_argmax(
     best, place = _largest(windows, images)
     n, h, w, c = images.shape
     place = place * c + _counting(place, c)
-    if include_batch_in_index:
+    if flag("include_batch_in_index", include_batch_in_index):
         place += (_counting(place, n) * (h * w * c))[:, None, None, None]
     return as_given(windows, best), as_given(windows, place.astype(kind))
 
@@ -333,13 +333,14 @@ def max_pool2d_grad(
         raise NotImplementedError(f"ksize: {ksize!r} spans channels")
     images = as_images(windows, x)
     want = result_shape(windows, x.shape, images.shape[3])
-    dy = array_beside("grad", grad, "orig_input", x)
+    dy = castable("grad", grad, "orig_input", x)
     for label, shape in (
-        ("orig_output", array_beside("orig_output", orig_output, "orig_input", x).shape),
+        ("orig_output", castable("orig_output", orig_output, "orig_input", x).shape),
         ("grad", dy.shape),
     ):
         if shape != want:
             raise ValueError(f"{label}: has shape {shape}, but the result has shape {want} (orig_input {x.shape})")
+    check_place(out, x)
     values = as_images(windows, dy)
     if in_c(x) or is_on_device(x):
         return stored(run_gradient(windows, images, values, images.shape, x.dtype), out)
@@ -408,5 +409,7 @@ def avg_pool2d_grad(
         raise ValueError(f"grad: has shape {dy.shape}, but the result has shape {want} (orig_input_shape {shape})")
     if dy.dtype.kind in "iu":
         raise TypeError(f"grad: dtype {dy.dtype} is not a floating one; convert it with astype (shape {dy.shape})")
+    if out is not None:
+        check_output(out, shape, dy.dtype, (), is_on_device(dy))
     n, h, w, c = (shape[0], *shape[2:], shape[1]) if windows.first else shape
     return stored(run_gradient(windows, None, as_images(windows, dy), (n, h, w, c), dy.dtype), out)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import check_output, padding_pairs, spatial
+from fastconv._arguments import check_output, padding_pairs, spatial, told
 from fastconv._backend import converted, is_on_device, on_its_device
 from fastconv._types import DataFormat, IntsLike, PaddingLike, PaddingName
 from fastconv.nn._elementwise import stored
@@ -146,14 +146,14 @@ def _pool_of_any_rank(
     if x.ndim == 4:
         return pool(input, ksize, strides, padding, data_format, out=out)
     formats = _FORMATS[x.ndim]
-    if data_format not in (None, *formats):
-        raise ValueError(f"data_format: {data_format!r} is not one of {formats[0]!r} and {formats[1]!r}")
+    if not isinstance(data_format, (str, type(None))) or data_format not in (None, *formats):
+        raise ValueError(f"data_format: {told(data_format)} is not one of {formats[0]!r} and {formats[1]!r}")
     first = data_format == formats[1]
     size, step = (_along_axes(name, value, x.ndim, first) for name, value in (("ksize", ksize), ("strides", strides)))
     pairs = padding_pairs("padding", padding, x.ndim)
     if not isinstance(pairs, str):
         if pool is avg_pool2d:
-            raise TypeError(f"padding: expected 'SAME' or 'VALID', got {padding!r}")
+            raise TypeError(f"padding: expected 'SAME' or 'VALID', got {told(padding)}")
         batch, depth = pairs[0], pairs[1 if first else -1]
         if batch != (0, 0) or depth != (0, 0):
             raise ValueError(f"padding: {list(pairs)} pads the batch or depth dimensions")

@@ -8,15 +8,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fastconv._arguments import told
 from fastconv._backend import on_its_device
-from fastconv.nn._elementwise import floating, narrowed, same_shape, stored
+from fastconv.nn._elementwise import check_place, floating, narrowed, same_shape, stored
 
 
 def _axis_of(name: str, array: np.ndarray, axis: int | None) -> int:
     """An axis of the operand `name`, the last by default."""
-    found = -1 if axis is None else operator.index(axis)
+    try:
+        found = -1 if axis is None else operator.index(axis)
+    except TypeError:
+        raise TypeError(f"axis: expected an integer, got {told(axis)}") from None
     if not -array.ndim <= found < array.ndim:
-        raise ValueError(f"axis: {found} is not an axis of {name}, of shape {array.shape}")
+        raise ValueError(f"axis: {told(found)} is not an axis of {name}, of shape {array.shape}")
     return found
 
 
@@ -61,11 +65,13 @@ def softmax(
     """
     array = floating("logits", logits)
     axis = _axis_of("logits", array, axis)
+    check_place(out, array)
     if array.size == 0:
         return stored(array.copy(), out)
     wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
     powers = np.exp(wide - wide.max(axis, keepdims=True))
-    return stored(narrowed(array, powers / powers.sum(axis, keepdims=True)), out)
+    sums = powers.sum(axis, keepdims=True, dtype=np.float64).astype(wide.dtype)
+    return stored(narrowed(array, powers / sums), out)
 
 
 @on_its_device
@@ -116,7 +122,8 @@ def softmax_grad(
     """
     dy, y = same_shape(("gradients", "outputs"), floating("gradients", gradients), outputs)
     axis = _axis_of("gradients", dy, axis)
+    check_place(out, dy)
     kind: Any = np.float64 if dy.dtype == np.float64 else np.float32
     gradient, result = dy.astype(kind, copy=False), y.astype(kind, copy=False)
-    shared = (gradient * result).sum(axis, keepdims=True)
+    shared = (gradient * result).sum(axis, keepdims=True, dtype=np.float64).astype(kind)
     return stored(narrowed(dy, (gradient - shared) * result), out)

@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv import _cpu
-from fastconv._arguments import channels_first, dense, explicit_padding, image_padding, spatial
+from fastconv._arguments import channels_first, dense, explicit_padding, image_padding, spatial, told
 from fastconv._backend import is_on_device
 from fastconv._problem import Pair, output_size
 from fastconv._threads import threads_for
@@ -91,7 +91,7 @@ def windows_of(
     """The geometry of a pool over images of this shape, and how many channels a window spans."""
     pads = explicit_padding(padding)
     if not explicit and not isinstance(pads, str):
-        raise TypeError(f"padding: expected 'SAME' or 'VALID', got {padding!r}")
+        raise TypeError(f"padding: expected 'SAME' or 'VALID', got {told(padding)}")
     first = channels_first(data_format)
     size, depth = _extent("ksize", ksize, first)
     stride, depth_stride = _extent("strides", strides, first)
@@ -101,7 +101,7 @@ def windows_of(
         channels = shape[1 if first else 3]
         if not explicit or size != (1, 1) or stride != (1, 1) or depth != depth_stride or channels % depth:
             raise NotImplementedError(
-                f"ksize: pooling over {depth} channels, strides {strides!r}, of {name} of shape {shape}: only the"
+                f"ksize: pooling over {depth} channels, strides {told(strides)}, of {name} of shape {shape}: only the"
                 " largest of equal, separate groups of channels at single pixels is computed"
             )
     axes = image_padding(pads, first)
@@ -110,9 +110,9 @@ def windows_of(
     for axis, label in enumerate(("height", "width")):
         pair = pairs[axis]
         if not isinstance(pair, str) and max(pair) >= size[axis]:
-            raise ValueError(f"padding: {padding!r} must be smaller than the window size, ksize {ksize!r}")
+            raise ValueError(f"padding: {told(padding)} must be smaller than the window size, ksize {told(ksize)}")
         cells = shape[(2 if first else 1) + axis]
-        shapes = f"{name} shape {shape}, ksize {ksize!r}"
+        shapes = f"{name} shape {shape}, ksize {told(ksize)}"
         found.append(output_size("ksize", label, cells, size[axis], stride[axis], 1, pair, shapes, True))
     (oh, top, _), (ow, left, _) = found
     return Windows(first, size, stride, (oh, ow), (top, left)), depth
