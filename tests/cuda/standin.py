@@ -287,8 +287,9 @@ def _built(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
     ]
     flags += ["-Wall", "-Werror", "-Wno-unused-function", "-Wno-unknown-pragmas"]
     # Checks of pointers take as long as all others, and find nothing here: no address is null, and guards see the rest.
-    flags += ["-fsanitize=undefined", "-fno-sanitize=null,object-size,vptr,pointer-overflow,float-divide-by-zero"]
-    flags += ["-fno-sanitize-recover=all"]
+    if os.environ.get("FASTCONV_TESTS"):
+        flags += ["-fsanitize=undefined", "-fno-sanitize=null,object-size,vptr,pointer-overflow,float-divide-by-zero"]
+        flags += ["-fno-sanitize-recover=all"]
     flags += [option for option in options if not option.startswith("-std")]
     name = hashlib.sha256("\0".join([code, *flags]).encode()).hexdigest()[:24]
     path = os.path.join(_folder.name, name + ".so")
