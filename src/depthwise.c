@@ -9,11 +9,12 @@
 #include <string.h>
 
 enum {
-    OUTPUTS = 128,    /* pixels of a task, at the least: its filters are packed anew */
-    CHANNELS = 64,    /* of a task, at the least */
-    TASKS = 4,        /* a thread */
-    TOGETHER = 64,    /* channels of several pixels, where they have few */
-    SCRATCH = 1 << 20 /* bytes of staged rows, and of sums, where one row of 64 channels takes less */
+    OUTPUTS = 128,     /* pixels of a task, at the least: its filters are packed anew */
+    CHANNELS = 64,     /* of a task, at the least */
+    TASKS = 4,         /* a thread */
+    TOGETHER = 64,     /* channels of several pixels, where they have few */
+    SCRATCH = 1 << 20, /* bytes of staged rows, and of sums, where one row of 64 channels takes less */
+    LONG = 1 << 18     /* multiply-adds of a row from which on the clock may be looked at */
 };
 
 static int64_t multiplier(const fc_problem *p) { return p->f / p->c; }
@@ -220,7 +221,8 @@ void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch) {
                                 .w_column = k.together * k.channels,
                                 .y_step = y_step,
                                 .block_rows = call->sum.block_runs};
-    for (int64_t oy = k.first_row; oy < k.end_row && !fc_team_stopped(); oy++) {
+    const int asks = p->ow * k.channels * p->kh * p->kw > LONG;
+    for (int64_t oy = k.first_row; oy < k.end_row && !(asks && fc_team_stopped()); oy++) {
         const int64_t at = k.image * y->stride_n + oy * y->stride_h + k.channel * y->stride_c;
         char *const out = (char *)y->data + at * fc_dtype_size(y->dtype);
         char *const sums = call->in_place ? out : k.sums;

@@ -239,9 +239,10 @@ typedef struct fc_normalization {
 } fc_normalization;
 typedef void fc_normalize_fn(const fc_normalization *call, int64_t first_pixel, int64_t end_pixel);
 
-/* Multiplies dx by the derivative of an activation at x: of relu up to the limit `parameter` (NaN: without), of silu
- * with that steepness, of gelu or gelu_tanh. */
-typedef void fc_activation_grad_fn(fc_activation activation, double parameter, const void *x, int64_t count, void *dx);
+/* dx becomes dy times the derivative of an activation at x: of relu up to the limit `parameter` (NaN: without), of silu
+ * with that steepness, of gelu or gelu_tanh. dx may be dy or x. */
+typedef void fc_activation_grad_fn(fc_activation activation, double parameter, const void *dy, const void *x,
+                                   int64_t count, void *dx);
 
 /* The kernels of one arithmetic type. */
 typedef struct fc_gemm {

@@ -9,7 +9,7 @@
 enum {
     TASKS = 4,     /* a thread */
     CHANNELS = 16, /* of a task of the gradient, at the least: a cache line */
-    LONG = 1 << 10 /* cells of a window that takes so long that it is worth asking whether the call goes on */
+    LONG = 1 << 16 /* values that a row of windows, or a window, reads: from here on the clock may be looked at */
 };
 
 void fc_pool_split(fc_pool *call, int threads) {
@@ -32,6 +32,7 @@ void fc_pool_task(const fc_pool *call, int64_t task) {
     const int64_t n = task / call->channel_tasks / call->row_tasks;
     const int64_t channel = fc_part_start(call->c, call->channel_tasks, channel_task);
     const fc_tensor *x = &call->x;
+    const int asks = call->ow * fc_least(call->kh, call->h) * fc_least(call->kw, call->w) * call->c > LONG;
     fc_pool_window t = {.average = call->average,
                         .channels = fc_part_start(call->c, call->channel_tasks, channel_task + 1) - channel,
                         .x_row = x->stride_h,
@@ -45,12 +46,12 @@ void fc_pool_task(const fc_pool *call, int64_t task) {
         memset((char *)call->dx + ((n * call->h * call->w + p) * call->c + channel) * size, 0,
                (size_t)(t.channels * size));
     for (int64_t oy = fc_part_start(call->oh, call->row_tasks, row_task);
-         oy < fc_part_start(call->oh, call->row_tasks, row_task + 1) && !fc_team_stopped(); oy++) {
+         oy < fc_part_start(call->oh, call->row_tasks, row_task + 1) && !(asks && fc_team_stopped()); oy++) {
         int64_t row, column;
         cut(oy * call->stride_h - call->pad_top, call->kh, call->h, &row, &t.rows);
         for (int64_t ox = 0; ox < call->ow; ox++) {
             cut(ox * call->stride_w - call->pad_left, call->kw, call->w, &column, &t.columns);
-            if (t.rows * t.columns > LONG && fc_team_stopped()) break;
+            if (t.rows * t.columns * t.channels > LONG && fc_team_stopped()) break;
             const int64_t from = n * x->stride_n + row * x->stride_h + column * x->stride_w + channel;
             const int64_t at = ((n * call->oh + oy) * call->ow + ox) * call->c + channel;
             const int64_t cell = ((n * call->h + row) * call->w + column) * call->c + channel;

@@ -233,9 +233,11 @@ def silu(
     check_place(out, array)
     wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
     scaled = wide * wide.dtype.type(steepness)
-    # Far below zero exp(-scaled) is infinite, and 1 is nothing beside it.
-    far = scaled < (-700 if wide.dtype == np.float64 else -80)
-    return stored(narrowed(array, np.where(far, wide * np.exp(scaled), wide / (1 + np.exp(-scaled)))), out)
+    result = np.asarray(wide / (1 + np.exp(-scaled)))
+    far = np.asarray(scaled < (-700 if wide.dtype == np.float64 else -80))
+    if far.any():  # there exp(-scaled) may be infinite, and 1 is nothing beside it
+        result[far] = (wide * np.exp(scaled))[far]
+    return stored(narrowed(array, result), out)
 
 
 @np.errstate(all="ignore")
