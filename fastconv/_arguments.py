@@ -341,6 +341,7 @@ def cast(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
 
 
 def to_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The array in a dtype, of native byte order; what is of it already is no copy."""
     target = dtype.newbyteorder("=")
     if array.dtype == target:
         return array
