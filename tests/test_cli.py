@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 import fastconv
-from fastconv import _demo, _images, filters
+from fastconv import _bands, _demo, _images, filters
 from fastconv._cli import main
 
 
@@ -283,3 +283,19 @@ def test_what_a_format_cannot_hold_is_told_before_the_work(tmp_path, monkeypatch
         Image.new(mode, (9, 9)).save(tmp_path / "a.png")
         assert main(["filter", str(tmp_path / "a.png"), "--kernel", "edge", "-o", str(tmp_path / output)]) == 1
         assert words in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("border", filters.BORDERS)
+@pytest.mark.parametrize("shape", [(23, 17, 3), (40, 9, 1), (2, 30, 2)])
+def test_bands_of_a_picture_are_those_of_the_whole(monkeypatch, border, shape):
+    image = np.random.default_rng(0).integers(0, 256, shape).astype(np.uint8)
+    for taps in ((3, 3), (5, 1), (7, 5)):
+        kernel = np.random.default_rng(1).standard_normal(taps).astype(np.float32)
+        beyond = [(taps[0] // 2,) * 2, (taps[1] // 2,) * 2, (0, 0)]
+        narrow = shape[0] <= taps[0] // 2 or shape[1] <= taps[1] // 2
+        mode = "constant" if border == "zero" else "edge" if narrow else border
+        padded = np.pad(image.astype(np.float32), beyond, mode=mode).transpose(2, 0, 1)[..., np.newaxis]
+        want = fastconv.nn.conv2d(padded, kernel[:, :, None, None], 1, "VALID")[..., 0].transpose(1, 2, 0)
+        for elements in (1, 150, 1 << 20):  # a row at a time, some rows, the whole
+            monkeypatch.setattr(_bands, "_ELEMENTS", elements)
+            assert filters.apply(image, kernel, border=border).tobytes() == want.tobytes(), (taps, elements)
