@@ -131,6 +131,20 @@ typedef int fc_winograd_output_fn(const void *m, int64_t plane, int columns, voi
 typedef void fc_magnitudes_fn(const void *const *pixels, int64_t count, const float *weights, int64_t channels,
                               float alone, float *magnitudes);
 
+/* The pixels under a row of tiles, as far as they lie in the image: its rows, and columns from `from` to `end`. Each
+ * tile takes `step` columns and the first `rest` of the next one's. Steps count elements. */
+enum { FC_WEIGHED_TILES = 16 /* at most: as many as a vector has lanes */ };
+typedef struct fc_tile_row {
+    const float *first; /* of the first tile's first column, in the image or not */
+    int64_t row_step, column_step;
+    int64_t rows, from, end;
+    int64_t step, rest, tiles;
+} fc_tile_row;
+
+/* For each tile, the sum of its pixels' magnitudes, and the largest absolute value of a channel times its weight. */
+typedef void fc_tile_magnitudes_fn(const fc_tile_row *row, const float *weights, int64_t channels, float *sums,
+                                   float *largest);
+
 /* Adds to each column's sum the absolute values in it of a matrix, times their row's factor. */
 typedef void fc_add_sizes_fn(const float *matrix, int64_t row, int64_t rows, int64_t columns, const float *factors,
                              float *sums);
@@ -153,6 +167,7 @@ typedef struct fc_winograd_kernels {
     fc_winograd_input_fn *gradient[16];
     fc_winograd_output_fn *taps[16];
     fc_magnitudes_fn *magnitudes;
+    fc_tile_magnitudes_fn *tile_magnitudes;
     fc_add_sizes_fn *add_sizes;
     fc_least_fn *least; /* of columns that are a multiple of 16 */
     fc_exponents_fn *exponents;

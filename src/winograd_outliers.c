@@ -20,6 +20,9 @@ enum {
 /* Taps are as good as even if the least of a filter's is this part of their root mean square: tiles whose outputs round
  * with their own cells alone need no weighing then. */
 #define EVEN_TAPS 0.2f
+/* From this share of a tile's magnitude on, one value dominates it. Eight equal values in different channels then
+ * escape, and err up to 5 times as much as a plain sum; noise and half of zeros stay far below in any tile. */
+#define DOMINANT 0.2f
 
 static int64_t taps_of(const fc_forward *call) { return call->problem.kh * call->problem.kw; }
 static int64_t columns_of(const fc_forward *call) { return fc_parts(call->problem.f, COLUMNS) * COLUMNS; }
@@ -163,10 +166,18 @@ void fc_weigh_filters(const fc_forward *call, void *memory) {
 
 int fc_tiles_are_weighed(const fc_forward *call, const fc_grid *g, const fc_filter_magnitudes *filters) {
     const fc_problem *p = &call->problem;
+    if (g->reach_columns > 2 * g->m_columns * p->stride_w) return 1; /* tile_magnitudes takes neighbors' columns */
     if (g->m_rows > 2 || g->m_columns > 2 || p->kh % g->pieces.rows || p->kw % g->pieces.columns) return 1;
     for (int64_t tap = 0; tap < taps_of(call); tap++)
         if (filters->least[tap] < EVEN_TAPS) return 1;
     return 0;
+}
+
+void fc_find_dominated(const fc_forward *call, const fc_filter_magnitudes *filters, const fc_tile_row *row,
+                       char *uneven) {
+    float sums[FC_WEIGHED_TILES], largest[FC_WEIGHED_TILES];
+    call->kernels->winograd.tile_magnitudes(row, filters->of_channels, call->problem.c, sums, largest);
+    for (int64_t t = 0; t < row->tiles; t++) uneven[t] = largest[t] > DOMINANT * sums[t];
 }
 
 /* The sum of a window's magnitudes, each times its tap's factor. */

@@ -4,7 +4,11 @@
  * square of the cells' magnitudes and of the taps'. A direct sum's error grows with the magnitudes of its own products
  * alone. Where a window's products are much smaller than the tile's, as in a shadow or under taps that meet zeros, its
  * tile is summed directly. Magnitudes are estimates: of a pixel, over its channels, each weighted by its filters; of a
- * tap of a filter, over some channels, each divided by the same weight. */
+ * tap of a filter, over some channels, each divided by the same weight.
+ *
+ * Outputs of 2 x 2 tiles round with their own windows' cells alone. Where the taps are even over all channels, these
+ * tiles need less: single channels' taps are never even, and so one value that is larger than all else in its tile
+ * must not meet them. */
 #ifndef FC_WINOGRAD_OUTLIERS_H
 #define FC_WINOGRAD_OUTLIERS_H
 
@@ -27,6 +31,10 @@ fc_filter_magnitudes fc_filter_magnitudes_at(const fc_forward *call, const void 
 
 /* Whether tiles have to be weighed at all: outputs round with cells outside their windows, or taps are very uneven. */
 int fc_tiles_are_weighed(const fc_forward *call, const fc_grid *g, const fc_filter_magnitudes *filters);
+
+/* If not: for each tile of a row, whether one value dominates it, so that its outputs need direct sums. */
+void fc_find_dominated(const fc_forward *call, const fc_filter_magnitudes *filters, const fc_tile_row *row,
+                       char *uneven);
 
 /* Whether the tile at this place needs direct sums; its pixels' magnitudes lie in rows of so many. */
 int fc_is_uneven(const fc_forward *call, const fc_grid *g, const fc_filter_magnitudes *filters, const fc_place *at,

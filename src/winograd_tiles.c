@@ -145,6 +145,25 @@ static void weigh_row(const fc_forward *call, const segment *s, int64_t row, int
     }
 }
 
+/* Tells which of a segment's tiles a few values dominate. */
+static void find_dominated(const fc_forward *call, const fc_grid *g, const segment *s, int64_t count,
+                           const fc_filter_magnitudes *filters, char *uneven) {
+    const int64_t step = g->m_columns * call->problem.stride_w, lanes = call->kernels->f32.lanes;
+    for (int64_t t = 0; t < count; t += lanes) {
+        const uintptr_t first = s->origin + (uintptr_t)(s->from_y * s->row + t * step * s->column);
+        const fc_tile_row row = {.first = (const float *)first,
+                                 .row_step = s->row / (int64_t)sizeof(float),
+                                 .column_step = s->column / (int64_t)sizeof(float),
+                                 .rows = s->end_y - s->from_y,
+                                 .from = s->from_x - t * step,
+                                 .end = s->end_x - t * step,
+                                 .step = step,
+                                 .rest = g->reach_columns - step,
+                                 .tiles = fc_least(lanes, count - t)};
+        fc_find_dominated(call, filters, &row, uneven + t);
+    }
+}
+
 void fc_spread_tiles(const fc_forward *call, const fc_grid *g, int64_t first, int64_t end, const fc_spread *to) {
     const fc_problem *p = &call->problem;
     fc_filter_magnitudes filters = {0};
@@ -164,13 +183,13 @@ void fc_spread_tiles(const fc_forward *call, const fc_grid *g, int64_t first, in
         }
         for (int64_t i = known; i < g->reach_rows && weighed; i++)
             weigh_row(call, &s, i, wide, filters.of_channels, to->magnitudes + i * wide);
+        if (to->magnitudes && !weighed) find_dominated(call, g, &s, count, &filters, to->uneven + tile - first);
         for (int64_t t = 0; t < count; t++) {
             const int64_t column = t * g->m_columns * p->stride_w, done = tile + t - first;
             const fc_place at = fc_place_of(call, g, tile + t);
             spread_tile(call, g, &s, column, to->tiles + done * call->winograd.block,
                         to->exponents ? to->exponents + done * to->exponents_pitch : NULL);
-            if (to->magnitudes)
-                to->uneven[done] = weighed && fc_is_uneven(call, g, &filters, &at, to->magnitudes + column, wide);
+            if (weighed) to->uneven[done] = fc_is_uneven(call, g, &filters, &at, to->magnitudes + column, wide);
         }
     }
 }

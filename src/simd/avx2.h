@@ -43,6 +43,7 @@ static inline void f32_store_n(float *p, f32_vec v, int n) {
 }
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm256_add_ps(a, b); }
 static inline f32_vec f32_sub(f32_vec a, f32_vec b) { return _mm256_sub_ps(a, b); }
+static inline f32_vec f32_abs(f32_vec v) { return _mm256_andnot_ps(_mm256_set1_ps(-0.0f), v); }
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */
 static inline f32_vec f32_max(f32_vec a, f32_vec b) { return _mm256_max_ps(a, b); }
 static inline f32_vec f32_min(f32_vec a, f32_vec b) { return _mm256_min_ps(a, b); }

@@ -20,6 +20,7 @@ static inline void f32_store(float *p, f32_vec v) { _mm512_storeu_ps(p, v); }
 static inline void f32_store_n(float *p, f32_vec v, int n) { _mm512_mask_storeu_ps(p, fc_first(n), v); }
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return _mm512_add_ps(a, b); }
 static inline f32_vec f32_sub(f32_vec a, f32_vec b) { return _mm512_sub_ps(a, b); }
+static inline f32_vec f32_abs(f32_vec v) { return _mm512_abs_ps(v); }
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros. */
 static inline f32_vec f32_max(f32_vec a, f32_vec b) { return _mm512_max_ps(a, b); }
 static inline f32_vec f32_min(f32_vec a, f32_vec b) { return _mm512_min_ps(a, b); }

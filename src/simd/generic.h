@@ -55,6 +55,7 @@ static FC_INLINE void f32_transpose(f32_vec v[8]) {
 
 static FC_INLINE f32_vec f32_add(f32_vec a, f32_vec b) { return a + b; }
 static FC_INLINE f32_vec f32_sub(f32_vec a, f32_vec b) { return a - b; }
+static FC_INLINE f32_vec f32_abs(f32_vec v) { return (f32_vec)((i32_vec)v & (0x7fffffff - i32_zero())); }
 static FC_INLINE f64_vec f64_add(f64_vec a, f64_vec b) { return a + b; }
 static FC_INLINE i32_vec i32_add(i32_vec a, i32_vec b) { return a + b; }
 /* Lane i gets lane index[i]. */

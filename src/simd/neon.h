@@ -16,6 +16,7 @@ static inline f32_vec f32_broadcast(const float *p) { return vld1q_dup_f32(p); }
 static inline void f32_store(float *p, f32_vec v) { vst1q_f32(p, v); }
 static inline f32_vec f32_add(f32_vec a, f32_vec b) { return vaddq_f32(a, b); }
 static inline f32_vec f32_sub(f32_vec a, f32_vec b) { return vsubq_f32(a, b); }
+static inline f32_vec f32_abs(f32_vec v) { return vabsq_f32(v); }
 /* a > b ? a : b, and a < b ? a : b: b where one is NaN or both are zeros, which vmaxq decides otherwise. */
 static inline f32_vec f32_max(f32_vec a, f32_vec b) { return vbslq_f32(vcgtq_f32(a, b), a, b); }
 static inline f32_vec f32_min(f32_vec a, f32_vec b) { return vbslq_f32(vcltq_f32(a, b), a, b); }

@@ -209,6 +209,43 @@ static void test_magnitudes(const fc_kernels *kernels) {
     release(weights, "weights guards", kernels->name);
 }
 
+static void test_tile_magnitudes(const fc_kernels *kernels) {
+    const int64_t channels = between(1, 60), rows = between(1, 5), step = between(1, 4), rest = between(0, step);
+    const int64_t tiles = between(1, kernels->f32.lanes), columns = tiles * step + rest;
+    const int64_t from = between(0, columns - 1), end = between(from + 1, columns);
+    buffer x = numbers(rows * (end - from) * channels), weights = numbers(channels);
+    float sums[FC_WEIGHED_TILES + 1], largest[FC_WEIGHED_TILES + 1];
+    sums[tiles] = largest[tiles] = 7;
+    for (int64_t c = 0; c < channels; c++) ((float *)weights.data)[c] = fabsf(at(&weights, c));
+    const uintptr_t first = (uintptr_t)x.data - (uintptr_t)(from * channels) * sizeof(float);
+    const fc_tile_row row = {.first = (const float *)first,
+                             .row_step = (end - from) * channels,
+                             .column_step = channels,
+                             .rows = rows,
+                             .from = from,
+                             .end = end,
+                             .step = step,
+                             .rest = rest,
+                             .tiles = tiles};
+    kernels->winograd.tile_magnitudes(&row, (const float *)weights.data, channels, sums, largest);
+    for (int64_t t = 0; t < tiles; t++) {
+        double sum = 0;
+        float most = 0;
+        for (int64_t i = 0; i < rows; i++)
+            for (int64_t j = t * step; j < (t + 1) * step + rest; j++)
+                for (int64_t c = 0; c < channels && j >= from && j < end; c++) {
+                    const float size = fabsf(at(&x, (i * (end - from) + j - from) * channels + c));
+                    sum += (double)size * at(&weights, c);
+                    most = fmaxf(most, size * at(&weights, c));
+                }
+        if (fabs(sums[t] - sum) > 1e-5 * sum) fail("sum of a tile", kernels->name, t, channels);
+        if (largest[t] != most) fail("largest of a tile", kernels->name, t, channels);
+    }
+    if (sums[tiles] != 7 || largest[tiles] != 7) fail("tiles written", kernels->name, tiles, channels);
+    release(x, "x guards", kernels->name);
+    release(weights, "weights guards", kernels->name);
+}
+
 static void test_sums_of_columns(const fc_kernels *kernels) {
     const int64_t rows = between(1, 20), columns = 16 * between(1, 5), some = between(1, columns);
     buffer matrix = numbers(rows * columns), factors = numbers(rows), sums = numbers(some), want = numbers(some);
@@ -263,6 +300,7 @@ int main(int argc, char **argv) {
             test_transforms(kernels);
             test_gradient(kernels);
             test_magnitudes(kernels);
+            test_tile_magnitudes(kernels);
             test_sums_of_columns(kernels);
             test_exponents(kernels);
         }
