@@ -1,6 +1,7 @@
-"""What every test file shares: instruction sets, and how hypothesis runs."""
+"""What every test file shares: instruction sets, how hypothesis runs, and in which processes tests run."""
 
 import os
+import tempfile
 
 import pytest
 from hypothesis import HealthCheck, settings
@@ -22,10 +23,15 @@ settings.register_profile(
 )
 settings.load_profile("fastconv")
 
+# Processes of pytest-xdist, and those that tests start, share the CUDA kernels that they build for the host.
+if "STANDIN_FOLDER" not in os.environ:
+    KERNELS = tempfile.TemporaryDirectory(prefix="fastconv-kernels-")
+    os.environ["STANDIN_FOLDER"] = KERNELS.name
+
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist looks at its options
 def pytest_cmdline_main(config):
-    """Runs the whole suite in several processes, each with whole files, where pytest-xdist is installed.
+    """Runs the whole suite in several processes, where pytest-xdist is installed.
 
     One more than there are cores, as some tests wait.
     """
@@ -35,7 +41,18 @@ def pytest_cmdline_main(config):
     if ours and whole and config.option.numprocesses is None and config.option.dist == "no":
         cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else 2
         config.option.numprocesses = min(4, cores + 1)
-        config.option.dist = "loadfile"
+        config.option.dist = "loadgroup"
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "alone: needs nothing that other tests of its file leave, so may run anywhere")
+
+
+def pytest_collection_modifyitems(items):
+    """Has one process run all of a file, whose tests share what takes long to make."""
+    for item in items:
+        if not item.get_closest_marker("alone"):
+            item.add_marker(pytest.mark.xdist_group(item.path.name))
 
 
 @pytest.fixture(params=SUPPORTED)

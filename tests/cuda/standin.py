@@ -7,14 +7,11 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
-import hashlib
 import json
 import mmap
 import os
 import re
-import subprocess
 import sys
-import tempfile
 import time
 import types
 import weakref
@@ -22,11 +19,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import nvrtc
+from host_build import built
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 import fastconv
 
-HERE = os.path.dirname(os.path.abspath(__file__))
 GUARD = 256  # bytes before an allocation that no kernel may write
 ALIGNMENT = 16  # of allocations, in bytes: the widest access of a kernel
 POISON = 0xFF  # NaN in every floating type
@@ -266,7 +263,6 @@ class _Settings:
 
 settings = _Settings()
 _SHARED = {75: 64 << 10, 86: 99 << 10, 89: 99 << 10, 120: 99 << 10, 80: 163 << 10, 90: 227 << 10, 100: 227 << 10}
-_folder = tempfile.TemporaryDirectory(prefix="fastconv-kernels-")
 
 
 def most_shared(capability: int) -> int:
@@ -274,36 +270,12 @@ def most_shared(capability: int) -> int:
     return _SHARED[capability]
 
 
-def _built(code: str, options: tuple[str, ...]) -> ctypes.CDLL:
-    """The kernel as a library of the host."""
-    flags = [
-        "-std=c++17",
-        "-O1",
-        "-shared",
-        "-fPIC",
-        f"-I{HERE}",
-        "-DFC_HOST",
-        f"-DFC_HOST_ARCH={settings.capability}0",
-    ]
-    flags += ["-Wall", "-Werror", "-Wno-unused-function", "-Wno-unknown-pragmas"]
-    # Checks of pointers take as long as all others, and find nothing here: no address is null, and guards see the rest.
-    if os.environ.get("FASTCONV_TESTS"):
-        flags += ["-fsanitize=undefined", "-fno-sanitize=null,object-size,vptr,pointer-overflow,float-divide-by-zero"]
-        flags += ["-fno-sanitize-recover=all"]
-    flags += [option for option in options if not option.startswith("-std")]
-    name = hashlib.sha256("\0".join([code, *flags]).encode()).hexdigest()[:24]
-    path = os.path.join(_folder.name, name + ".so")
-    if not os.path.exists(path):
-        subprocess.run(["g++", *flags, "-x", "c++", "-", "-o", path], input=code.encode(), check=True)
-    return ctypes.CDLL(path)
-
-
 class RawKernel:
     """A kernel of a module."""
 
     def __init__(self, code: str, options: tuple[str, ...], entry: str) -> None:
         self.entry, self.options, self.device = entry, options, _current[-1]
-        self.run = getattr(_built(code, options), entry + "_on_host")
+        self.run = getattr(built(code, options, settings.capability), entry + "_on_host")
         self.run.restype = ctypes.c_char_p
         self._most_shared = 48 << 10
 
