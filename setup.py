@@ -64,7 +64,7 @@ class BuildExt(build_ext):
 
     def compile_side_by_side(self, sources, **keywords):
         """The objects of the sources; those that take longest, the module and the kernels, are begun first."""
-        sources = sorted(sources, key=lambda source: ("_cpu" not in source, "kernels" not in source))
+        sources = sorted(sources, key=lambda source: ("_core" not in source, "kernels" not in source))
         print(f"fastconv: {len(sources)} sources; the first build takes one to three minutes", flush=True)
         done = itertools.count(1)
 
@@ -153,10 +153,10 @@ def forget_oldest():
 
 
 extension = Extension(
-    "fastconv._cpu",
-    ["fastconv/_cpu.pyx", *sorted(glob.glob("src/*.c") + glob.glob("src/kernels/*.c"))],
+    "fastconv._cpu._core",
+    ["fastconv/_cpu/_core.pyx", *sorted(glob.glob("src/*.c") + glob.glob("src/kernels/*.c"))],
     include_dirs=["src", numpy.get_include()],
-    depends=glob.glob("fastconv/*.px[di]")
+    depends=glob.glob("fastconv/_cpu/*.px[di]")
     + glob.glob("src/**/*.h", recursive=True)
     + glob.glob("src/**/*.inc", recursive=True),
     define_macros=[

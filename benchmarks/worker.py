@@ -42,7 +42,8 @@ def main() -> None:
     sys.path[0] = str(Path(__file__).parent)
     from peers import PEERS
 
-    from fastconv import _cpu, options
+    from fastconv import options
+    from fastconv._cpu import _core
     from fastconv._problem import ConvProblem
 
     def answer(**values: object) -> None:
@@ -69,7 +70,7 @@ def main() -> None:
             except Exception as error:  # any library, any reason: said, and left out of the comparison
                 print(f"{name}: {request['prepare']}: {type(error).__name__}: {error}"[:300], file=sys.stderr)
                 call = None
-            answer(ok=call is not None, scratch=_cpu.scratch_bytes() if name == "fastconv" else None)
+            answer(ok=call is not None, scratch=_core.scratch_bytes() if name == "fastconv" else None)
         else:
             best, calls, began = float("inf"), 0, time.perf_counter()
             while True:

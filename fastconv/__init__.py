@@ -18,7 +18,7 @@ def _built_elsewhere() -> bool:
 
     def is_built(folder: str) -> bool:
         suffixes = importlib.machinery.EXTENSION_SUFFIXES
-        return any(os.path.exists(os.path.join(folder, "_cpu" + suffix)) for suffix in suffixes)
+        return any(os.path.exists(os.path.join(folder, "_cpu", "_core" + suffix)) for suffix in suffixes)
 
     if is_built(here):
         return False

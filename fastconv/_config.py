@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, overload
 
-from fastconv import _cpu
+from fastconv._cpu import _core
 from fastconv._threads import get_num_threads
 
 
@@ -48,14 +48,14 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
 
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode: {mode!r} is not one of 'stdout' and 'dicts'")
-    build, sets = _cpu.build(), _cpu.instruction_sets()
+    build, sets = _core.build(), _core.instruction_sets()
     config = {
         "Version": __version__,
         "Build": {"compiler": build["compiler"], "flags": build["flags"]},
         "Instruction sets": {
             "built": list(sets),
             "supported": [name for name, supported in sets.items() if supported],
-            "in use": _cpu.instruction_set(),
+            "in use": _core.instruction_set(),
             "fused multiply-add": build["fused_multiply_add"],
         },
         "OpenMP": {

@@ -6,9 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv import _cpu
 from fastconv._arguments import castable, check_output, dense, to_dtype, told
 from fastconv._backend import converted, is_on_device
+from fastconv._cpu import _core
 from fastconv._threads import threads_for
 
 # Reading and writing an element takes about as long as so many multiply-adds.
@@ -34,8 +34,8 @@ def extras_of(
         return None
     name, x = like
     if activation is not None:
-        if not isinstance(activation, str) or activation not in _cpu.ACTIVATIONS:
-            raise ValueError(f"activation: {told(activation)} is not one of {', '.join(map(repr, _cpu.ACTIVATIONS))}")
+        if not isinstance(activation, str) or activation not in _core.ACTIVATIONS:
+            raise ValueError(f"activation: {told(activation)} is not one of {', '.join(map(repr, _core.ACTIVATIONS))}")
         if x.dtype == np.int32 and activation not in ("relu", "relu6"):
             raise TypeError(f"activation: {activation!r} needs a floating dtype, but {name} has dtype int32")
     if bias is not None:
@@ -59,7 +59,7 @@ def finish(array: np.ndarray, channels_first: bool, extras: Extras) -> None:
         if channels_first:
             columns *= array.shape[-2]
         threads = threads_for(_WORK * array.size)
-        _cpu.finish(array, array, columns, channels_first, array.dtype.name, extras.bias, extras.activation, threads)
+        _core.finish(array, array, columns, channels_first, array.dtype.name, extras.bias, extras.activation, threads)
 
 
 def activated(array: np.ndarray, activation: str, out: np.ndarray | None, slope: float = 0.2) -> np.ndarray:
@@ -78,7 +78,7 @@ def activated(array: np.ndarray, activation: str, out: np.ndarray | None, slope:
     source = dense(array)
     if source.size:
         threads = threads_for(_WORK * source.size)
-        _cpu.finish(source, np.asarray(out), source.size, False, source.dtype.name, None, activation, threads, slope)
+        _core.finish(source, np.asarray(out), source.size, False, source.dtype.name, None, activation, threads, slope)
     return out
 
 
@@ -104,5 +104,5 @@ def activation_grad(
     )
     if dy.size:
         threads = threads_for(_WORK * dy.size)
-        _cpu.activation_grad(activation, parameter, dy, x, np.asarray(out), dy.dtype.name, threads)
+        _core.activation_grad(activation, parameter, dy, x, np.asarray(out), dy.dtype.name, threads)
     return out

@@ -10,16 +10,17 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv import _cpu, _reference, _refusals
+from fastconv import _reference
 from fastconv._arguments import check_output, geometry
+from fastconv._cpu import _core, refusals
+from fastconv._cpu.refusals import outer_product_cost
+from fastconv._cpu.summation import PixelSum, Summation, image_sum, pixel_sum, summation, tile_images, tile_sum
+from fastconv._cpu.winograd import Rung, gradient_rung, rung
 from fastconv._epilogue import Extras, finish
 from fastconv._options import Options, current
 from fastconv._parts import Part, each_group, phases, rectangles
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
-from fastconv._refusals import outer_product_cost
-from fastconv._summation import PixelSum, Summation, image_sum, pixel_sum, summation, tile_images, tile_sum
 from fastconv._threads import most_threads, threads_up_to
-from fastconv._winograd import Rung, gradient_rung, rung
 
 # What runs a problem: (operand, operand, result, threads, extras), with 4-D arrays in the caller's layout. The
 # operands are, forward, the input and the filters; in backprop-input, the filters and the output's gradient; in
@@ -43,7 +44,7 @@ _CUTS: dict[str, Cut] = {"rectangles": rectangles, "each_group": each_group}
 
 
 class _Call(NamedTuple):
-    """How a forward pass is computed, as _cpu wants it."""
+    """How a forward pass is computed, as _core wants it."""
 
     sum: Summation
     one_row: bool = False
@@ -74,7 +75,7 @@ def _call(name: str, problem: ConvProblem, dtype: np.dtype, options: Options, gr
 
 def _bind_forward(name: str) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
     def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
-        return _cpu.Forward(problem, dtype.name, channels_first, *_call(name, problem, dtype, options, False)).run
+        return _core.Forward(problem, dtype.name, channels_first, *_call(name, problem, dtype, options, False)).run
 
     return bind
 
@@ -99,7 +100,7 @@ def _bind_parts(cut: Cut, gradient: bool = False) -> Callable[[ConvProblem, np.d
     def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
         parts, complete = cut(problem)
         calls, whole = _calls_of(parts, dtype, options._replace(implementation=None), gradient)
-        return _cpu.Parts(problem, calls, complete and whole, gradient, dtype.name, channels_first).run
+        return _core.Parts(problem, calls, complete and whole, gradient, dtype.name, channels_first).run
 
     return bind
 
@@ -109,7 +110,7 @@ def _bind_filter(
 ) -> Callable[[ConvProblem, np.dtype, bool, Options], Run]:
     def bind(problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
         sums = summation(problem), pixels(problem)
-        return _cpu.BackpropFilter(problem, *sums, lanes, None, dtype.name, channels_first).run
+        return _core.BackpropFilter(problem, *sums, lanes, None, dtype.name, channels_first).run
 
     return bind
 
@@ -140,7 +141,7 @@ def _bind_winograd_filter(problem: ConvProblem, dtype: np.dtype, channels_first:
 def _bind_tiles(problem: ConvProblem, found: Rung, dtype: np.dtype, channels_first: bool, options: Options) -> Run:
     """What tiles do not serve is replaced by direct sums."""
     sums = summation(problem), tile_sum(problem, found.rows, found.columns)
-    tiles = _cpu.BackpropFilter(problem, *sums, "winograd", found, dtype.name, channels_first)
+    tiles = _core.BackpropFilter(problem, *sums, "winograd", found, dtype.name, channels_first)
     direct = _bind_filter("channels")(problem, dtype, channels_first, options)
 
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
@@ -165,7 +166,7 @@ def _bind_pointwise_filter(problem: ConvProblem, dtype: np.dtype, channels_first
     exchanged = row._replace(c=row.f, f=row.c)
     exchange = row.groups == 1 and outer_product_cost(exchanged) < outer_product_cost(row)
     meant = exchanged if exchange else row
-    whole = _cpu.BackpropFilter(meant, summation(meant), pixel_sum(row), "channels", None, dtype.name, False)
+    whole = _core.BackpropFilter(meant, summation(meant), pixel_sum(row), "channels", None, dtype.name, False)
 
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
         x, dy = (
@@ -216,28 +217,28 @@ def _bind_reference_filter(problem: ConvProblem, dtype: np.dtype, channels_first
 # Best first.
 IMPLEMENTATIONS = {
     "forward": (
-        Implementation("image_filter", _refusals.unless_image_filter, _bind_forward("image_filter")),
-        Implementation("depthwise", _refusals.unless_depthwise, _bind_forward("depthwise")),
-        Implementation("narrow_groups", _refusals.unless_narrow_groups, _bind_forward("narrow_groups")),
-        Implementation("pointwise", _refusals.unless_pointwise, _bind_forward("pointwise")),
-        Implementation("tap_products", _refusals.unless_tap_products, _bind_forward("tap_products")),
-        Implementation("winograd", _refusals.unless_winograd, _bind_forward("winograd")),
-        Implementation("rectangles", _refusals.unless_rectangles, _bind_parts(rectangles)),
-        Implementation("each_group", _refusals.unless_groups_gain, _bind_parts(each_group)),
-        Implementation("implicit_gemm", _refusals.never, _bind_forward("implicit_gemm")),
-        Implementation("reference", _refusals.never, _bind_reference),
+        Implementation("image_filter", refusals.unless_image_filter, _bind_forward("image_filter")),
+        Implementation("depthwise", refusals.unless_depthwise, _bind_forward("depthwise")),
+        Implementation("narrow_groups", refusals.unless_narrow_groups, _bind_forward("narrow_groups")),
+        Implementation("pointwise", refusals.unless_pointwise, _bind_forward("pointwise")),
+        Implementation("tap_products", refusals.unless_tap_products, _bind_forward("tap_products")),
+        Implementation("winograd", refusals.unless_winograd, _bind_forward("winograd")),
+        Implementation("rectangles", refusals.unless_rectangles, _bind_parts(rectangles)),
+        Implementation("each_group", refusals.unless_groups_gain, _bind_parts(each_group)),
+        Implementation("implicit_gemm", refusals.never, _bind_forward("implicit_gemm")),
+        Implementation("reference", refusals.never, _bind_reference),
     ),
     "backprop_input": (
-        Implementation("phases", _refusals.never, _bind_parts(phases, gradient=True)),
-        Implementation("reference", _refusals.never, _bind_reference_input),
+        Implementation("phases", refusals.never, _bind_parts(phases, gradient=True)),
+        Implementation("reference", refusals.never, _bind_reference_input),
     ),
     "backprop_filter": (
-        Implementation("depthwise", _refusals.unless_depthwise, _bind_filter("depthwise")),
-        Implementation("image_filter", _refusals.unless_image_gradient, _bind_filter("pixels", image_sum)),
-        Implementation("pointwise", _refusals.unless_pointwise, _bind_pointwise_filter),
-        Implementation("winograd", _refusals.unless_winograd_gradient, _bind_winograd_filter),
-        Implementation("outer_products", _refusals.never, _bind_filter("channels")),
-        Implementation("reference", _refusals.never, _bind_reference_filter),
+        Implementation("depthwise", refusals.unless_depthwise, _bind_filter("depthwise")),
+        Implementation("image_filter", refusals.unless_image_gradient, _bind_filter("pixels", image_sum)),
+        Implementation("pointwise", refusals.unless_pointwise, _bind_pointwise_filter),
+        Implementation("winograd", refusals.unless_winograd_gradient, _bind_winograd_filter),
+        Implementation("outer_products", refusals.never, _bind_filter("channels")),
+        Implementation("reference", refusals.never, _bind_reference_filter),
     ),
 }
 
@@ -286,7 +287,7 @@ def _of_columns(run: Run, direction: str, channels_first: bool) -> Run:
     return run_rows
 
 
-class Plan(_cpu.Launch):
+class Plan(_core.Launch):
     """One problem in one direction, dtype and layout, ready to run."""
 
     __slots__ = ("channels_first", "direction", "implementation", "problem", "refusals", "sums")
@@ -339,7 +340,7 @@ class Plan(_cpu.Launch):
         start = time.perf_counter()
         self.sums(a, b, result, threads, extras)
         if VERBOSE:
-            tell(self, f"{_cpu.instruction_set()} {threads} threads", 1e3 * (time.perf_counter() - start))
+            tell(self, f"{_core.instruction_set()} {threads} threads", 1e3 * (time.perf_counter() - start))
 
     def _run_batches(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, extras: Extras | None) -> None:
         """Several batch dimensions as one; one after the other where that would take a copy of the input."""
@@ -397,7 +398,7 @@ def plan(
     """
     options = current.get()
     spelled = strides, padding, data_format, dilations
-    key = _cpu.call_key(direction, operands, spelled, options)
+    key = _core.call_key(direction, operands, spelled, options)
     hashes = True
     try:
         found = _plans.get(key)
@@ -408,7 +409,7 @@ def plan(
     dtype = next(operand.dtype for operand in operands if isinstance(operand, np.ndarray))
     shapes = tuple([operand.shape if isinstance(operand, np.ndarray) else operand for operand in operands])
     # Once more: an array may have changed its shape while the caller's objects were hashed.
-    key = _cpu.call_key(direction, operands, spelled, options)
+    key = _core.call_key(direction, operands, spelled, options)
     meant = geometry(*spelled)
     what = (direction, shapes, dtype, options.precision, options.implementation, meant)
     found = _plans.get(what)

@@ -7,10 +7,10 @@ import math
 import os
 import warnings
 
-from fastconv import _cpu
+from fastconv._cpu import _core
 from fastconv._options import MOST_THREADS, current, thread_count
 
-_has_openmp = bool(_cpu.build()["openmp"])
+_has_openmp = bool(_core.build()["openmp"])
 
 # Starting a second thread that still waits for work costs about as long as this many multiply-adds take on one
 # (benchmarks/break_even.py); each further thread needs as many again.
@@ -70,7 +70,7 @@ _environments = _asked_for()
 @functools.cache
 def _default() -> int:
     # Not the affinity of this thread: OMP_PROC_BIND has OpenMP bind it to one CPU of several.
-    return _environments or max(1, math.ceil(min(_cpu.processors(), cgroup_quota())))
+    return _environments or max(1, math.ceil(min(_core.processors(), cgroup_quota())))
 
 
 def get_num_threads() -> int:
@@ -91,7 +91,7 @@ def get_num_threads() -> int:
     3
     """
     most = current.get().num_threads or _chosen or _default()
-    limit = _cpu.thread_limit() if _has_openmp else 1
+    limit = _core.thread_limit() if _has_openmp else 1
     return min(most, limit) if limit else most
 
 

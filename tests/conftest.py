@@ -7,7 +7,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 from problems import SUPPORTED
 
-from fastconv import _cpu
+from fastconv._cpu import _core
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # "all": every architecture and more random problems, as .ci/run does; "new": the same, and draws anew.
@@ -58,7 +58,7 @@ def pytest_collection_modifyitems(items):
 @pytest.fixture(params=SUPPORTED)
 def isa(request):
     """Each instruction set of this CPU in turn."""
-    before = _cpu.instruction_set()
-    _cpu.use_instruction_set(request.param)
+    before = _core.instruction_set()
+    _core.use_instruction_set(request.param)
     yield request.param
-    _cpu.use_instruction_set(before)
+    _core.use_instruction_set(before)

@@ -10,11 +10,12 @@ import ml_dtypes
 import numpy as np
 from hypothesis import strategies as st
 
-from fastconv import _cpu, nn, options, output_shape
+from fastconv import nn, options, output_shape
+from fastconv._cpu import _core
 from fastconv._problem import ConvProblem
 
 # The instruction sets of this CPU.
-SUPPORTED = [name for name, supported in _cpu.instruction_sets().items() if supported]
+SUPPORTED = [name for name, supported in _core.instruction_sets().items() if supported]
 
 DTYPES = {
     "float32": np.dtype(np.float32),

@@ -11,7 +11,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from fastconv import _cpu, options
+from fastconv import options
+from fastconv._cpu import _core
 from fastconv._plan import choose
 from fastconv._problem import ConvProblem
 
@@ -36,7 +37,7 @@ OURS = {key: row["fastconv"] for key, row in recorded("zen3-avx2").items()}  # o
 def test_errs_no_more_than_tensorflow(token, direction):
     pytest.importorskip("tensorflow")
     ours, theirs = errors(direction, token)
-    if not _cpu.instruction_sets().get("avx512"):
+    if not _core.instruction_sets().get("avx512"):
         theirs = THEIRS[token, direction] and Errors(**THEIRS[token, direction])
     if theirs is None:
         pytest.skip("TensorFlow does not compute this")

@@ -17,7 +17,8 @@ from problems import (
 )
 from test_invariants import bits, layouts_of
 
-from fastconv import _cpu, _plan, _summation, nn, options, output_shape
+from fastconv import _plan, nn, options, output_shape
+from fastconv._cpu import _core, summation
 from fastconv._problem import ConvProblem
 
 DIRECTIONS = ("backprop_input", "backprop_filter")
@@ -123,19 +124,19 @@ def test_same_bits_for_any_number_of_threads(isa, token, dtype, direction):
             assert bits(gradient(direction, case, dy)) == expected
 
 
-@pytest.mark.skipif(not _cpu.build()["fused_multiply_add"], reason="this CPU has no fused multiply-add")
+@pytest.mark.skipif(not _core.build()["fused_multiply_add"], reason="this CPU has no fused multiply-add")
 @pytest.mark.parametrize("direction", DIRECTIONS)
 @given(case=cases())
 @settings(max_examples=60)
 def test_same_bits_on_every_instruction_set(direction, case):
     dy = output_gradient(case)
-    before, results = _cpu.instruction_set(), set()
+    before, results = _core.instruction_set(), set()
     try:
         for name in SUPPORTED:
-            _cpu.use_instruction_set(name)
+            _core.use_instruction_set(name)
             results.add(bits(gradient(direction, case, dy)))
     finally:
-        _cpu.use_instruction_set(before)
+        _core.use_instruction_set(before)
     assert len(results) == 1
 
 
@@ -257,10 +258,10 @@ def test_portions_of_pixels_are_added_up(isa, monkeypatch, token, dtype):
     """Where there are many, which here is one block of pixels; by every method that sums directly."""
     case = inputs(ConvProblem.parse(token), dtype)
     dy = output_gradient(case)
-    monkeypatch.setattr(_summation, "SLICE_BLOCKS", 1)
-    monkeypatch.setattr(_summation, "SLICE_WORK", 1 << 40)  # in one slice
-    monkeypatch.setattr(_summation, "IMAGE_WORK", 1 << 40)
-    monkeypatch.setattr(_summation, "IMAGE_PIXELS", 128)
+    monkeypatch.setattr(summation, "SLICE_BLOCKS", 1)
+    monkeypatch.setattr(summation, "SLICE_WORK", 1 << 40)  # in one slice
+    monkeypatch.setattr(summation, "IMAGE_WORK", 1 << 40)
+    monkeypatch.setattr(summation, "IMAGE_PIXELS", 128)
     monkeypatch.setattr(_plan, "_plans", {})
     results = []
     for threads in (1, 3):

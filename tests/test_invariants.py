@@ -7,7 +7,8 @@ import pytest
 from hypothesis import given, settings
 from problems import DTYPES, SUPPORTED, cases, inputs, run_python
 
-from fastconv import _cpu, nn, options
+from fastconv import nn, options
+from fastconv._cpu import _core
 from fastconv._plan import choose
 from fastconv._problem import ConvProblem
 
@@ -69,16 +70,16 @@ def test_same_bits_for_any_batch_split(isa, token, dtype):
 
 
 def results_of_each_set(case):
-    before = _cpu.instruction_set()
+    before = _core.instruction_set()
     try:
         for name in SUPPORTED:
-            _cpu.use_instruction_set(name)
+            _core.use_instruction_set(name)
             yield name, bits(nn.conv2d(*case))
     finally:
-        _cpu.use_instruction_set(before)
+        _core.use_instruction_set(before)
 
 
-@pytest.mark.skipif(not _cpu.build()["fused_multiply_add"], reason="this CPU has no fused multiply-add")
+@pytest.mark.skipif(not _core.build()["fused_multiply_add"], reason="this CPU has no fused multiply-add")
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("token", LAYERS)
 def test_same_bits_on_every_instruction_set(token, dtype):
@@ -87,7 +88,7 @@ def test_same_bits_on_every_instruction_set(token, dtype):
     assert len(set(results.values())) == 1, results.keys()
 
 
-@pytest.mark.skipif(not _cpu.build()["fused_multiply_add"], reason="this CPU has no fused multiply-add")
+@pytest.mark.skipif(not _core.build()["fused_multiply_add"], reason="this CPU has no fused multiply-add")
 @given(case=cases())
 @settings(max_examples=60)
 def test_same_bits_on_every_instruction_set_for_any_problem(case):
@@ -212,7 +213,7 @@ for threads in (1, 3):
 """
 
 
-@pytest.mark.skipif(_cpu.instruction_set() == "neon", reason="the numbers of the C library's modes are x86's")
+@pytest.mark.skipif(_core.instruction_set() == "neon", reason="the numbers of the C library's modes are x86's")
 def test_denormals_are_flushed_and_the_callers_mode_given_back():
     """In a process of its own, which rounds up and watches the flag that every rounding raises."""
     done = run_python(FLOAT_MODE)
@@ -249,7 +250,7 @@ for call in calls:
 """
 
 
-@pytest.mark.skipif(_cpu.instruction_set() == "neon", reason="the numbers of the C library's modes are x86's")
+@pytest.mark.skipif(_core.instruction_set() == "neon", reason="the numbers of the C library's modes are x86's")
 def test_every_kernel_flushes_denormals_and_gives_the_callers_mode_back():
     done = run_python(FLOAT_MODE_OF_OTHERS)
     assert done.stdout.split() == ["True"] * 30, done.stdout + done.stderr

@@ -9,7 +9,8 @@ from hypothesis import strategies as st
 from problems import DTYPES, SUPPORTED, random_array
 from test_invariants import bits
 
-from fastconv import _cpu, nn, options
+from fastconv import nn, options
+from fastconv._cpu import _core
 from fastconv.nn import _windows
 
 RNG = np.random.default_rng(0)
@@ -247,15 +248,15 @@ def test_bits_of_pools_are_the_same_for_any_threads_instruction_set_and_layout(s
         ]
 
     want = [array.tobytes() for array in results(x, dy, "NHWC")]
-    before = _cpu.instruction_set()
+    before = _core.instruction_set()
     try:
         for name in SUPPORTED:
-            _cpu.use_instruction_set(name)
+            _core.use_instruction_set(name)
             for threads in (1, 2, 5):
                 with options(num_threads=threads):
                     assert [array.tobytes() for array in results(x, dy, "NHWC")] == want
     finally:
-        _cpu.use_instruction_set(before)
+        _core.use_instruction_set(before)
     assert [array.tobytes() for array in results(np.asfortranarray(x), dy[:, ::-1][:, ::-1], "NHWC")] == want
     first = results(x.transpose(0, 3, 1, 2), dy.transpose(0, 3, 1, 2), "NCHW")
     assert [array.transpose(0, 2, 3, 1).tobytes() for array in first] == want
@@ -276,15 +277,15 @@ def test_bits_of_normalization_and_relu_gradients_are_the_same_everywhere(dtype)
         ]
 
     want = results()
-    before = _cpu.instruction_set()
+    before = _core.instruction_set()
     try:
         for name in SUPPORTED:
-            _cpu.use_instruction_set(name)
+            _core.use_instruction_set(name)
             for threads in (1, 2, 5):
                 with options(num_threads=threads):
                     assert results() == want
     finally:
-        _cpu.use_instruction_set(before)
+        _core.use_instruction_set(before)
 
 
 def test_max_pool_keeps_nan_and_minus_infinity_in_their_windows(isa):

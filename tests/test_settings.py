@@ -13,7 +13,8 @@ from numpy._core.multiarray import get_handler_name
 from problems import SUPPORTED, inputs, run_python
 
 import fastconv
-from fastconv import _cpu, _plan, nn, options
+from fastconv import _plan, nn, options
+from fastconv._cpu import _core
 from fastconv._problem import ConvProblem
 
 CASE = inputs(ConvProblem.parse("n2h40w40c32_k3x3f32_s1x1_d1x1_p1,1,1,1_g1"))
@@ -76,7 +77,7 @@ def test_an_implementation_that_cannot_serve_says_why():
 
 @pytest.mark.parametrize("name", SUPPORTED)
 def test_an_instruction_set_can_be_forced(name):
-    done = run_python("from fastconv import _cpu; print(_cpu.instruction_set())", FASTCONV_ISA=name)
+    done = run_python("from fastconv._cpu import _core; print(_core.instruction_set())", FASTCONV_ISA=name)
     assert done.stdout.strip() == name, done.stderr
 
 
@@ -168,7 +169,7 @@ def test_large_results_begin_at_a_cache_line_and_own_their_memory():
 def test_config_tells_how_it_was_built(capsys):
     config = fastconv.show_config("dicts")
     assert config["Version"] == fastconv.__version__
-    assert config["Instruction sets"]["in use"] == _cpu.instruction_set()
+    assert config["Instruction sets"]["in use"] == _core.instruction_set()
     assert set(config["Instruction sets"]["supported"]) <= set(config["Instruction sets"]["built"])
     assert "-ffp-contract=off" in config["Build"]["flags"]
     assert config["Threads"] == fastconv.get_num_threads()
@@ -195,17 +196,19 @@ def test_an_unbuilt_tree_stands_back_or_says_what_to_run(tmp_path):
         copy = tree / file.relative_to(source)
         copy.parent.mkdir(parents=True, exist_ok=True)
         copy.write_bytes(file.read_bytes())
-    code = "import fastconv, fastconv.nn; print(fastconv._cpu.__file__, fastconv.nn.__file__, fastconv.__version__)"
+    code = (
+        "import fastconv, fastconv.nn; print(fastconv._cpu._core.__file__, fastconv.nn.__file__, fastconv.__version__)"
+    )
     used = subprocess.run(
         [sys.executable, "-c", code], cwd=tree.parent, capture_output=True, text=True,
         env={**os.environ, "PYTHONPATH": str(source.parent)},
     )  # fmt: skip
-    assert used.stdout.split() == [_cpu.__file__, nn.__file__, fastconv.__version__], used.stderr
+    assert used.stdout.split() == [_core.__file__, nn.__file__, fastconv.__version__], used.stderr
     numpys = str(Path(np.__file__).parents[1])
     alone = subprocess.run(
         [sys.executable, "-S", "-c", "import sys; sys.path.append(sys.argv[1]); import fastconv", numpys],
         cwd=tree.parent, capture_output=True, text=True, env={**os.environ, "PYTHONPATH": ""},
     )  # fmt: skip
-    if _cpu.__file__.startswith(numpys):
+    if _core.__file__.startswith(numpys):
         return  # fastconv is installed beside NumPy, so it was found
     assert "not built. Run 'pip install .'" in alone.stderr

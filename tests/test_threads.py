@@ -9,11 +9,12 @@ import pytest
 from problems import inputs, run_python
 
 import fastconv
-from fastconv import _cpu, _threads, nn, options
+from fastconv import _threads, nn, options
+from fastconv._cpu import _core
 from fastconv._problem import ConvProblem
 
 CASE = inputs(ConvProblem.parse("n2h40w40c32_k3x3f32_s1x1_d1x1_p1,1,1,1_g1"))
-needs_openmp = pytest.mark.skipif(not _cpu.build()["openmp"], reason="this build has no OpenMP")
+needs_openmp = pytest.mark.skipif(not _core.build()["openmp"], reason="this build has no OpenMP")
 needs_linux = pytest.mark.skipif(sys.platform != "linux", reason="looks at /proc, or at libgomp")
 # A call that is worth many threads, and its exact result.
 SETUP = """

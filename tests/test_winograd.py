@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from problems import SUPPORTED, assert_close, assert_gradient_close, gradient, inputs, output_gradient
 
 import fastconv
-from fastconv import _cpu, _plan, _winograd, nn, options
+from fastconv import _plan, nn, options
+from fastconv._cpu import _core, winograd
+from fastconv._cpu.winograd import Rung, rung
 from fastconv._plan import choose
 from fastconv._problem import ConvProblem, conv_problem
-from fastconv._winograd import Rung, rung
 
 # With tiles of 2x2, 4x2, 2x4 and three times 4x4 outputs: few of them, many with few filters, many with many filters,
 # which src/winograd.c tells apart; then with stride 2, few tiles and many; then filters in pieces, whole ones along one
@@ -123,7 +124,7 @@ def test_prepared_filters_serve_either_stride():
         assert y.tobytes() == nn.conv2d(case.input, filters, case.strides, "SAME").tobytes()
 
 
-@pytest.mark.skipif(not _cpu.build()["fused_multiply_add"], reason="this CPU has no fused multiply-add")
+@pytest.mark.skipif(not _core.build()["fused_multiply_add"], reason="this CPU has no fused multiply-add")
 @pytest.mark.parametrize("token", LAYERS)
 def test_input_gradients_have_the_same_bits_everywhere(token):
     case = inputs(ConvProblem.parse(token))
@@ -131,17 +132,17 @@ def test_input_gradients_have_the_same_bits_everywhere(token):
     shape = (len(dy), *dy.shape[1:3], case.filters.shape[2])
     filters = np.ascontiguousarray(case.filters)
     results = set()
-    before = _cpu.instruction_set()
+    before = _core.instruction_set()
     try:
         for name in SUPPORTED:
-            _cpu.use_instruction_set(name)
+            _core.use_instruction_set(name)
             for threads in (1, 3):
                 with options(num_threads=threads):
                     results.add(nn.conv2d_backprop_input(shape, filters, dy, 1, "SAME").tobytes())
             first = nn.conv2d_backprop_input((1, *shape[1:]), filters, dy[:1], 1, "SAME").tobytes()
             assert all(result.startswith(first) for result in results)
     finally:
-        _cpu.use_instruction_set(before)
+        _core.use_instruction_set(before)
     assert len(results) == 1
 
 
@@ -195,8 +196,8 @@ def test_what_overflows_in_a_transform_is_summed_directly(isa, token):
 
 def test_outliers_do_not_reach_outputs_beyond_a_padded_piece(isa, monkeypatch):
     """Tiles of 2x2 outputs round with their windows alone, but not where a piece of the filter is padded."""
-    monkeypatch.setattr(_winograd, "GAIN_OF_OTHERS", 0)
-    monkeypatch.setattr(_winograd, "_shapes", lambda problem: [(2, 2)])
+    monkeypatch.setattr(winograd, "GAIN_OF_OTHERS", 0)
+    monkeypatch.setattr(winograd, "_shapes", lambda problem: [(2, 2)])
     monkeypatch.setattr(_plan, "_plans", {})
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((1, 14, 14, 24), np.float32), rng.standard_normal((3, 5, 24, 9), np.float32)
@@ -228,7 +229,7 @@ def test_scratch_is_bounded():
             for threads in (1, 2):
                 with options(num_threads=threads):
                     nn.conv2d(case.input, filters, *case[2:])
-                assert _cpu.scratch_bytes() < threads * (16 << 20), (token, dtype)
+                assert _core.scratch_bytes() < threads * (16 << 20), (token, dtype)
 
 
 def test_filters_that_are_not_served_say_why():

@@ -9,9 +9,10 @@ from problems import ROUNDOFF, SUPPORTED, Case, gradient, inputs, output_gradien
 from test_invariants import bits, layouts_of
 from test_winograd import assert_chosen, relative_error
 
-from fastconv import _cpu, _plan, _summation, _winograd, nn, options
+from fastconv import _plan, nn, options
+from fastconv._cpu import _core, summation, winograd
+from fastconv._cpu.winograd import Rung, gradient_rung
 from fastconv._problem import ConvProblem, conv_problem
-from fastconv._winograd import Rung, gradient_rung
 
 # One slice or several, ranges of channels that are whole or not, few images and many; then stride 2, filters of one row
 # or column, and filters in pieces, some of which are padded.
@@ -82,13 +83,13 @@ def test_any_geometry_with_any_tile_agrees_with_direct_sums(data):
     case = inputs(problem, draw(st.sampled_from(["float32", "float16", "bfloat16"])), draw(st.integers(0, 99)))
     dy = output_gradient(case)
     with pytest.MonkeyPatch.context() as patch:
-        tiles = [draw(st.sampled_from(_winograd._shapes(problem)))] if taps != (1, 1) else []
-        patch.setattr(_winograd, "_shapes", lambda problem: tiles)
-        patch.setattr(_winograd, "_gradient_cost", lambda *problem: 0)
+        tiles = [draw(st.sampled_from(winograd._shapes(problem)))] if taps != (1, 1) else []
+        patch.setattr(winograd, "_shapes", lambda problem: tiles)
+        patch.setattr(winograd, "_gradient_cost", lambda *problem: 0)
         for name in ("FEWEST_PIXELS", "FEWEST_PIXELS_FAST"):
-            patch.setattr(_winograd, name, dict.fromkeys(_winograd.FEWEST_PIXELS, 0))
-        patch.setattr(_winograd, "FEWEST_PIXELS_STRIDED", 0)
-        patch.setattr(_winograd, "FEWEST_PIXELS_STRIDED_FAST", 0)
+            patch.setattr(winograd, name, dict.fromkeys(winograd.FEWEST_PIXELS, 0))
+        patch.setattr(winograd, "FEWEST_PIXELS_STRIDED", 0)
+        patch.setattr(winograd, "FEWEST_PIXELS_STRIDED_FAST", 0)
         patch.setattr(_plan, "_plans", {})
         dw = filter_gradient(case, dy)
     exact = filter_gradient(case._replace(input=case.input.astype(np.float64)), dy.astype(np.float64))
@@ -120,17 +121,17 @@ def test_same_bits_for_any_number_of_threads_and_layout(isa, token, dtype):
     assert bits(filter_gradient(first, np.ascontiguousarray(dy.transpose(0, 3, 1, 2)))) == expected
 
 
-@pytest.mark.skipif(not _cpu.build()["fused_multiply_add"], reason="this CPU has no fused multiply-add")
+@pytest.mark.skipif(not _core.build()["fused_multiply_add"], reason="this CPU has no fused multiply-add")
 @pytest.mark.parametrize("token", LAYERS)
 def test_same_bits_on_every_instruction_set(token):
     case, dy = case_of(token)
-    before, results = _cpu.instruction_set(), set()
+    before, results = _core.instruction_set(), set()
     try:
         for name in SUPPORTED:
-            _cpu.use_instruction_set(name)
+            _core.use_instruction_set(name)
             results.add(bits(filter_gradient(case, dy)))
     finally:
-        _cpu.use_instruction_set(before)
+        _core.use_instruction_set(before)
     assert len(results) == 1
 
 
@@ -267,10 +268,10 @@ def test_images_are_summed_in_groups_where_there_are_many(isa, monkeypatch, imag
     case, dy = case_of(token)
     whole = filter_gradient(case, dy)
     problem = ConvProblem.parse(token)
-    size = _summation.MOST_EXPONENTS // _summation.tile_images(problem._replace(n=1 << 40), 2, 2)
-    monkeypatch.setattr(_summation, "MOST_EXPONENTS", images * size + size // 2)
+    size = summation.MOST_EXPONENTS // summation.tile_images(problem._replace(n=1 << 40), 2, 2)
+    monkeypatch.setattr(summation, "MOST_EXPONENTS", images * size + size // 2)
     monkeypatch.setattr(_plan, "_plans", {})
-    assert _summation.tile_images(problem, 2, 2) == images
+    assert summation.tile_images(problem, 2, 2) == images
     case.input[8] *= 2**12
     with options(num_threads=1):
         found = filter_gradient(case, dy)
@@ -285,7 +286,7 @@ def test_images_are_summed_in_groups_where_there_are_many(isa, monkeypatch, imag
     found, direct = (filter_gradient(case, bad, how) for how in ("default", "strict"))
     assert np.array_equal(np.isnan(found), np.isnan(direct)) and np.isnan(found).any()
     assert isinstance(gradient_rung(problem, np.dtype(np.float16), "default"), str)
-    monkeypatch.setattr(_summation, "MOST_EXPONENTS", size // 2)
+    monkeypatch.setattr(summation, "MOST_EXPONENTS", size // 2)
     reason = "what tells outliers in all tiles would take too much memory"
     assert gradient_rung(problem, np.dtype(np.float32), "default") == reason
 
@@ -305,5 +306,5 @@ def test_scratch_is_bounded():
         for threads in (1, 2):
             with options(num_threads=threads):
                 dw = filter_gradient(case, dy)
-            slices = _summation.tile_sum(problem, found.rows, found.columns).slices
-            assert _cpu.scratch_bytes() < threads * (16 << 20) + slices * dw.nbytes, token
+            slices = summation.tile_sum(problem, found.rows, found.columns).slices
+            assert _core.scratch_bytes() < threads * (16 << 20) + slices * dw.nbytes, token

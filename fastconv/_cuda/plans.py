@@ -8,8 +8,8 @@ from typing import Any
 import cupy
 import numpy as np
 
-from fastconv import _cpu
 from fastconv._arguments import check_output, geometry
+from fastconv._cpu import _core
 from fastconv._cuda import planner
 from fastconv._cuda.convolutions import MAKERS, Call, Steps, choose
 from fastconv._cuda.launch import NOTHING, device
@@ -155,7 +155,7 @@ def plan(
     array = next(operand for operand in operands if type(operand) is not tuple)
     shapes = tuple([operand if type(operand) is tuple else operand.shape for operand in operands])
     options, spelled = current.get(), (strides, padding, data_format, dilations)
-    key = _cpu.call_key(direction, (*shapes, array.dtype), spelled, options)
+    key = _core.call_key(direction, (*shapes, array.dtype), spelled, options)
     hashes = True
     try:
         found = _plans.get(key)

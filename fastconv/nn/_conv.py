@@ -7,9 +7,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv import _cpu
 from fastconv._arguments import are_ready, geometry, operands, tensors
 from fastconv._backend import planner
+from fastconv._cpu import _core
 from fastconv._epilogue import extras_of
 from fastconv._plan import plan
 from fastconv._prepared import PreparedFilters, check_fits
@@ -104,7 +104,7 @@ def conv2d(
     make = plan
     if type(w) is PreparedFilters:
         w, packings = w.array, w.packings
-    ready = _cpu.behaved(x, w)
+    ready = _core.behaved(x, w)
     if not ready:
         ready = are_ready(x, w)
         if not ready:

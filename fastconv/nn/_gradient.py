@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv import _cpu
 from fastconv._arguments import are_ready, channels_first, geometry, image_sizes, operands, shape_of, tensors
 from fastconv._backend import planner
+from fastconv._cpu import _core
 from fastconv._epilogue import extras_of
 from fastconv._plan import plan
 from fastconv._prepared import PreparedFilters, check_fits
@@ -37,7 +37,7 @@ def input_gradient(
     make = plan
     if type(w) is PreparedFilters:
         w, packings = w.array, w.packings
-    ready = _cpu.behaved(w, dy)
+    ready = _core.behaved(w, dy)
     if not ready:
         ready = are_ready(w, dy)
         if not ready:
@@ -233,7 +233,7 @@ def conv2d_backprop_filter(
     x: Any = input
     dy: Any = out_backprop
     make = plan
-    ready = _cpu.behaved(x, dy)
+    ready = _core.behaved(x, dy)
     if not ready:
         ready = are_ready(x, dy)
         if not ready:

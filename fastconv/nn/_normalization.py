@@ -8,7 +8,6 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv import _cpu
 from fastconv._arguments import (
     DTYPES,
     array_of,
@@ -21,6 +20,7 @@ from fastconv._arguments import (
     to_dtype,
 )
 from fastconv._backend import converted, is_on_device, on_its_device
+from fastconv._cpu import _core
 from fastconv._threads import threads_for
 from fastconv.nn._elementwise import check_place, floating, narrowed, same_shape, stored
 
@@ -398,7 +398,7 @@ def local_response_normalization(
     if radius <= _MOST_RADIUS and not is_on_device(array):
         x = dense(array, kind)
         y = np.empty(x.shape, kind)
-        _cpu.normalize(x, None, None, y, radius, bias, alpha, beta, threads_for(_WORK * x.size))
+        _core.normalize(x, None, None, y, radius, bias, alpha, beta, threads_for(_WORK * x.size))
         return stored(narrowed(array, y), out)
     wide = array.astype(kind, copy=False)
     scale = kind(bias) + kind(alpha) * _neighbours(wide * wide, radius)
@@ -471,7 +471,7 @@ def local_response_normalization_grad(
     if radius <= _MOST_RADIUS and not is_on_device(dy):
         dy_, x_, y_ = map(dense, operands)
         dx = np.empty(dy.shape, kind)
-        _cpu.normalize(x_, y_, dy_, dx, radius, bias, alpha, beta, threads_for(2 * _WORK * dx.size))
+        _core.normalize(x_, y_, dy_, dx, radius, bias, alpha, beta, threads_for(2 * _WORK * dx.size))
         return stored(narrowed(dy, dx), out)
     scale = kind(bias) + kind(alpha) * _neighbours(x_ * x_, radius)
     others = _neighbours(dy_ * y_ / scale, radius)

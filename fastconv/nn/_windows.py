@@ -7,9 +7,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv import _cpu
 from fastconv._arguments import channels_first, dense, explicit_padding, image_padding, spatial, told
 from fastconv._backend import is_on_device
+from fastconv._cpu import _core
 from fastconv._problem import Pair, output_size
 from fastconv._threads import threads_for
 
@@ -189,7 +189,7 @@ def _pool(
         y = to if to.dtype == wide and to.flags.c_contiguous else np.empty(to.shape, wide)
         at = places if places is None or places.shape == to.shape else np.empty(to.shape, np.int64)
         threads = threads_for((1 if places is None else 2) * y.size * windows.size[0] * windows.size[1])
-        _cpu.pool(average, x, y, None, None, x.shape, part, threads, at)
+        _core.pool(average, x, y, None, None, x.shape, part, threads, at)
         if y is not to:
             to[...] = y
         if places is not None and at is not places:
@@ -220,7 +220,7 @@ def run_gradient(
         dy = dense(gradient[some, low:high], wide)
         sums = dx if dx.dtype == wide else np.empty((len(dy), stop - start, w, c), wide)
         threads = threads_for(dy.size * windows.size[0] * windows.size[1])
-        _cpu.pool(images is None, x, None, dy, sums, sums.shape, part, threads)
+        _core.pool(images is None, x, None, dy, sums, sums.shape, part, threads)
         if sums is not dx:
             dx[some, first:start] = 0
             dx[some, max(first, start) : end] = sums[:, max(first, start) - start : end - start]

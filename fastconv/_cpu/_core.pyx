@@ -38,7 +38,7 @@ cdef extern from "scratch.h" nogil:
     void fc_give_scratch(void *scratch)
     size_t fc_scratch_bytes()
 
-from fastconv._tensors cimport (
+from fastconv._cpu._tensors cimport (
     changed, check_arrays, check_dense, check_strided, filters_of, images, merge_images, problem_of, set_part, sum_of,
     tensor, winograd_of,
 )

@@ -1,4 +1,4 @@
-"""Memory for results, from NumPy's own allocator but beginning at a cache line: part of _cpu.pyx, which includes it.
+"""Memory for results, from NumPy's own allocator but beginning at a cache line: part of _core.pyx, which includes it.
 
 NumPy's arrays begin 16 bytes into a line: every other vector of a row would be stored to two lines, which costs matrix
 products 3 % and sums of few terms, such as a first layer's, up to a third.

@@ -3,7 +3,9 @@
 cimport numpy as cnp
 from libc.stdint cimport int64_t
 
-from fastconv._cpu cimport fc_dtype, fc_dtype_size, fc_filters, fc_forward, fc_problem, fc_sum, fc_tensor, fc_winograd
+from fastconv._cpu._core cimport (
+    fc_dtype, fc_dtype_size, fc_filters, fc_forward, fc_problem, fc_sum, fc_tensor, fc_winograd,
+)
 
 
 cdef inline void merge_images(fc_forward *call) noexcept:

@@ -1,4 +1,4 @@
-"""The layers between convolutions: part of _cpu.pyx, which includes it."""
+"""The layers between convolutions: part of _core.pyx, which includes it."""
 
 
 def finish(

@@ -3,11 +3,11 @@ from typing import Any, final
 
 import numpy as np
 
+from fastconv._cpu.summation import PixelSum, Summation
+from fastconv._cpu.winograd import Rung
 from fastconv._epilogue import Extras
 from fastconv._parts import Part
 from fastconv._problem import ConvProblem
-from fastconv._summation import PixelSum, Summation
-from fastconv._winograd import Rung
 from fastconv.nn._windows import Windows
 
 def use_instruction_set(wanted: str) -> None: ...

@@ -1,4 +1,4 @@
-"""The threads beside the caller's: part of _cpu.pyx, which includes it.
+"""The threads beside the caller's: part of _core.pyx, which includes it.
 
 They are started by OpenMP, in one parallel loop that never ends, and take tasks of calls by the C side's team
 (src/team.h). So no call waits for OpenMP: its own waits would spin for milliseconds on cores that others need, end the

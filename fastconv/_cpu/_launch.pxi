@@ -1,4 +1,4 @@
-"""A call before and after its arithmetic, which small calls mostly are: part of _cpu.pyx, which includes it."""
+"""A call before and after its arithmetic, which small calls mostly are: part of _core.pyx, which includes it."""
 
 cdef enum:
     MOST_AXES = 64  # of an array

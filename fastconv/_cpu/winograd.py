@@ -8,10 +8,10 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv import _cpu
+from fastconv._cpu import _core
+from fastconv._cpu.summation import tile_images
 from fastconv._parts import cost_of_rectangles
 from fastconv._problem import ConvProblem
-from fastconv._summation import tile_images
 
 
 class Rung(NamedTuple):
@@ -130,8 +130,8 @@ def _never(problem: ConvProblem, dtype: np.dtype, precision: str) -> str | None:
         return "the transforms are for sums in float32"
     if max(p.kh, p.kw) == 1:
         return "the filter is 1x1"
-    if max(p.kh, p.kw) > _cpu.WINOGRAD_TAPS:
-        return f"the filter has more than {_cpu.WINOGRAD_TAPS} taps along an axis"
+    if max(p.kh, p.kw) > _core.WINOGRAD_TAPS:
+        return f"the filter has more than {_core.WINOGRAD_TAPS} taps along an axis"
     if (p.dilation_h, p.dilation_w, p.groups) != (1, 1, 1):
         return "the filter is dilated or grouped"
     strides = (p.stride_h, p.stride_w)
@@ -191,7 +191,7 @@ def _gradient_cost(problem: ConvProblem, rows: int, columns: int) -> float:
     tiles = p.n * _pieces(p.oh, rows) * _pieces(p.ow, columns)
     (high, pieces_high), (wide, pieces_wide) = _axis(rows, p.stride_h, p.kh), _axis(columns, p.stride_w, p.kw)
     depth = pieces_high * pieces_wide * p.c
-    ranges = _pieces(depth, _cpu.WINOGRAD_RANGE), _pieces(p.f, _cpu.WINOGRAD_RANGE)
+    ranges = _pieces(depth, _core.WINOGRAD_RANGE), _pieces(p.f, _core.WINOGRAD_RANGE)
     transforms = GRADIENT_TILE_COST * (depth * ranges[1] + p.f * ranges[0])
     return high * wide * (tiles * (depth * p.f + transforms) + BACK_COST * depth * p.f)
 

@@ -1,4 +1,4 @@
-"""Images that are summed directly though Winograd's method would serve: part of _cpu.pyx, which includes it.
+"""Images that are summed directly though Winograd's method would serve: part of _core.pyx, which includes it.
 
 Their sums are exact so.
 """

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import numpy as np
 
-from fastconv import _cpu
+from fastconv._cpu import _core
+from fastconv._cpu.summation import image_sum, summation
+from fastconv._cpu.winograd import gradient_rung, rung
 from fastconv._options import Options
 from fastconv._parts import one_group, worth_cutting
 from fastconv._problem import ConvProblem
-from fastconv._summation import image_sum, summation
-from fastconv._winograd import gradient_rung, rung
 
 # More output channels than this fill vectors by themselves; longer rows and larger banks of filters than these do not
 # stay in the first and second cache beside the image.
@@ -91,7 +91,7 @@ def unless_image_gradient(problem: ConvProblem, dtype: np.dtype, options: Option
 
 def _image_gradient_cost(problem: ConvProblem) -> float:
     p, block = problem, image_sum(problem)
-    lanes = -(-block.columns // _cpu.IMAGE_LANES) * _cpu.IMAGE_LANES / block.columns
+    lanes = -(-block.columns // _core.IMAGE_LANES) * _core.IMAGE_LANES / block.columns
     products = p.kh * p.kw * p.c * p.f
     return products * (IMAGE_PRODUCT * lanes + IMAGE_BLOCK / (block.rows * block.columns)) + IMAGE_STAGE * (p.c + p.f)
 

@@ -1,0 +1,1 @@
+"""NumPy arrays: the extension module, and how problems are computed on the CPU."""
