@@ -19,7 +19,7 @@ sys.path[0] = str(Path(__file__).parent)
 import numpy as np  # noqa: E402
 from matplotlib import pyplot as plt  # noqa: E402
 
-from fastconv import _plan  # noqa: E402
+from fastconv._cpu import implementations  # noqa: E402
 from fastconv._options import Options  # noqa: E402
 from fastconv._problem import ConvProblem  # noqa: E402
 
@@ -34,7 +34,7 @@ OTHERS = "tab:gray"
 
 def implementation(problem: ConvProblem) -> str:
     """The name of what computes the forward pass at default settings."""
-    return _plan.choose("forward", problem, np.dtype(np.float32), Options())[0].name
+    return implementations.choose("forward", problem, np.dtype(np.float32), Options())[0].name
 
 
 def bytes_moved(problem: ConvProblem) -> int:

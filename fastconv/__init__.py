@@ -5,8 +5,6 @@ import importlib.util
 import os
 import sys
 
-__version__ = "0.1.0"
-
 
 def _built_elsewhere() -> bool:
     """Where this folder is an unbuilt source tree, puts the installed package, if there is one, in its place.
@@ -48,10 +46,11 @@ if not _built_elsewhere():
     try:
         from fastconv import _baseline, filters, nn  # noqa: F401  _baseline first: all others run compiled code
         from fastconv._config import show_config
-        from fastconv._options import options
         from fastconv._prepared import PreparedFilters, prepare
+        from fastconv._settings import options
         from fastconv._shape import output_shape
         from fastconv._threads import get_num_threads, set_num_threads
+        from fastconv._version import __version__
     except ImportError as error:  # an environment variable that is wrong, say
         if _is_command():
             sys.exit(f"fastconv: {error}")

@@ -10,7 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._backend import are_on_device, converted, is_array, is_on_device, moved
+from fastconv._backend import backend_of, is_array, is_foreign
 from fastconv._problem import Padding, Pair
 
 DTYPES = ("float16", "bfloat16", "float32", "float64", "int32")
@@ -188,7 +188,7 @@ def as_array(name: str, value: Any) -> np.ndarray:
     TypeError, ValueError
         If it cannot be made one, or only with a loss that the caller may not expect.
     """
-    if is_on_device(value):
+    if is_foreign(value):
         return value  # type: ignore[no-any-return]
     array = value if type(value) is np.ndarray else _made_array(name, value)
     if array.dtype == object and not isinstance(value, np.ndarray):
@@ -250,15 +250,6 @@ def is_real(dtype: np.dtype) -> bool:
     return dtype.kind in "fiub" or dtype.name.startswith(("bfloat", "float"))
 
 
-def _behaved(array: np.ndarray) -> np.ndarray:
-    """Aligned, and strides in whole elements: a copy if need be. CuPy's are so."""
-    if is_on_device(array):
-        return array
-    if not array.flags.aligned or any(stride % array.itemsize for stride in array.strides):
-        array = array.copy()
-    return array
-
-
 def operands(first: Any, second: Any, names: tuple[str, str] = ("input", "filters")) -> tuple[np.ndarray, np.ndarray]:
     """Both operands as arrays, for ``tensors`` once their shapes were found to fit: casts and copies may be large.
 
@@ -278,7 +269,8 @@ def operands(first: Any, second: Any, names: tuple[str, str] = ("input", "filter
 
 def tensors(first: np.ndarray, second: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Operands as behaved arrays of the first one's dtype."""
-    return _behaved(first), _behaved(to_dtype(second, first.dtype))
+    backend = backend_of(first)
+    return backend.behaved(first), backend.behaved(to_dtype(second, first.dtype))
 
 
 def dense(array: np.ndarray, dtype: Any = None) -> np.ndarray:
@@ -288,25 +280,9 @@ def dense(array: np.ndarray, dtype: Any = None) -> np.ndarray:
     return found if found.flags.aligned else found.copy()
 
 
-_ready: set[np.dtype] = set()  # those among DTYPES that were seen: names take as long to look up as all else
-
-
-def are_ready(first: Any, second: Any) -> bool:
-    """Whether ``operands`` and ``tensors`` would leave both as they are: CuPy arrays of one dtype that is computed."""
-    if not are_on_device(first, second):
-        return False
-    if first.dtype not in _ready:
-        if first.dtype.name not in DTYPES:
-            return False
-        _ready.add(first.dtype)
-    return True
-
-
 def _kind(value: Any) -> str:
     """What something is, for a message."""
-    if is_on_device(value):
-        return "a CuPy array"
-    return "a NumPy array" if isinstance(value, np.ndarray) else type(value).__name__
+    return f"a {backend_of(value).name} array" if is_array(value) else type(value).__name__
 
 
 def array_beside(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
@@ -317,16 +293,15 @@ def array_beside(name: str, value: Any, other: str, like: np.ndarray) -> np.ndar
     TypeError
         If one of them is a NumPy array, and the other one CuPy's.
     """
-    found = as_array(name, value)
-    if is_on_device(found) == is_on_device(like):
+    found, backend = as_array(name, value), backend_of(like)
+    if backend_of(found) is backend:
         return found
-    if is_on_device(found) or isinstance(value, np.ndarray):
-        move = "cupy.asnumpy" if is_on_device(found) else "cupy.asarray"
+    if is_array(value):
         raise TypeError(
-            f"{name}: expected {_kind(like)}, as {other} is, got {_kind(value)}; move it with {move}"
+            f"{name}: expected {_kind(like)}, as {other} is, got {_kind(value)}; move it with {backend.move}"
             f" ({other} shape {like.shape}, {name} shape {found.shape})"
         )
-    return moved(found, like)
+    return backend.adopt(found, like)  # type: ignore[no-any-return]
 
 
 def cast(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
@@ -346,7 +321,7 @@ def to_dtype(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     if array.dtype == target:
         return array
     with np.errstate(all="ignore"):  # what does not fit becomes infinite, or wraps
-        return converted(array, target)  # type: ignore[no-any-return]
+        return backend_of(array).convert(array, target)  # type: ignore[no-any-return]
 
 
 def castable(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
@@ -364,35 +339,24 @@ def castable(name: str, value: Any, other: str, like: np.ndarray) -> np.ndarray:
     return array
 
 
-def check_output(
-    out: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: tuple[Any, ...], on_device: bool = False
-) -> None:
-    """Raises unless a result of this shape and dtype may be written to ``out``, on the device or not."""
-    if not (is_on_device(out) if on_device else isinstance(out, np.ndarray)):
-        wanted = "CuPy" if on_device else "NumPy"
-        raise TypeError(f"out: expected a {wanted} array, got {_kind(out)}")
-    if not on_device:
-        if hasattr(out, "mask"):
-            raise TypeError("out: a masked array would keep its mask; give its data, out.data")
-        out = np.asarray(out)  # no attribute of a subclass is trusted
+def check_output(out: Any, like: Any, shape: tuple[int, ...], dtype: np.dtype, inputs: tuple[Any, ...]) -> None:
+    """Raises unless a result of this shape and dtype may be written to ``out``, an array of the library of `like`."""
+    backend = backend_of(like)
+    if not is_array(out) or backend_of(out) is not backend:
+        raise TypeError(f"out: expected a {backend.name} array, got {_kind(out)}")
+    # The caller's own arrays, not the copies that are read of some.
+    backend.check_out(out, shape, dtype, tuple([getattr(array, "array", array) for array in inputs]))
+
+
+def check_result(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
+    """Raises unless an array has the shape and the dtype of a result, in C order."""
     if out.shape != shape:
         raise ValueError(f"out: has shape {out.shape}, but the result has shape {shape}")
     if out.dtype != dtype or not out.dtype.isnative:
         order = "" if out.dtype.isnative else " in the other byte order"
         raise TypeError(f"out: has dtype {out.dtype.name}{order}, but the result has dtype {dtype.name}")
-    flags = out.flags
-    if not (flags.c_contiguous and (on_device or flags.aligned)):
+    if not out.flags.c_contiguous:
         raise ValueError("out: must be C-contiguous and aligned")
-    if not (on_device or flags.writeable):
-        raise ValueError("out: is read-only")
-    # The caller's own arrays, not the copies that are read of some.
-    own: list[Any] = [getattr(array, "array", array) for array in inputs]
-    arrays: list[Any] = [array if is_on_device(array) else np.asarray(array) for array in own]
-    for array in arrays if on_device else ():
-        if is_on_device(array) and array.device.id != out.device.id:
-            raise ValueError(f"out: is on device {out.device.id}, but an input is on device {array.device.id}")
-    if any(np.may_share_memory(out, array) for array in arrays if is_on_device(array) == on_device):
-        raise ValueError("out: overlaps an input in memory")
 
 
 def shape_of(name: str, value: Any) -> tuple[int, ...]:

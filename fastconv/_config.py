@@ -6,6 +6,7 @@ from typing import Any, Literal, overload
 
 from fastconv._cpu import _core
 from fastconv._threads import get_num_threads
+from fastconv._version import __version__
 
 
 @overload
@@ -43,8 +44,6 @@ def show_config(mode: Literal["stdout", "dicts"] = "stdout") -> dict[str, Any] |
     ['Build', 'Instruction sets', 'OpenMP', 'Threads', 'Version']
     """
     import json  # here, for it costs the import of fastconv 3 ms
-
-    from fastconv import __version__
 
     if mode not in ("stdout", "dicts"):
         raise ValueError(f"mode: {mode!r} is not one of 'stdout' and 'dicts'")

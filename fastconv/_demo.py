@@ -9,7 +9,7 @@ from collections.abc import Callable
 import numpy as np
 
 from fastconv import _images, filters, get_num_threads, nn
-from fastconv._options import options
+from fastconv._settings import options
 
 OUTPUT = "fastconv-demo.png"
 _LONGEST = 512  # pixels of a side: larger photographs are made smaller

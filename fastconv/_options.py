@@ -1,16 +1,13 @@
-"""Settings that the caller makes: precision, implementation and threads, for a block of code."""
+"""The record of settings that calls look at: precision, implementation and number of threads."""
 
 from __future__ import annotations
 
-import contextlib
 import operator
 import os
-from collections.abc import Iterator
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
 from fastconv._arguments import told
-from fastconv._types import Precision
 
 PRECISIONS = ("default", "fast", "strict")
 MOST_THREADS = 1024
@@ -40,58 +37,3 @@ def thread_count(name: str, value: Any) -> int:
     if not 1 <= count <= MOST_THREADS:
         raise ValueError(f"{name}: {told(count)} is not between 1 and {MOST_THREADS}")
     return count
-
-
-def options(
-    *, precision: Precision | None = None, implementation: str | None = None, num_threads: int | None = None
-) -> contextlib.AbstractContextManager[Options]:
-    """Settings for the calls in a ``with`` block, in this thread or task only.
-
-    Parameters
-    ----------
-    precision : {"default", "fast", "strict"}, optional
-        "default" is at least as accurate as TensorFlow; "fast" may err up to 2.5 times as much;
-        "strict" takes direct sums only. On a CUDA device, from compute capability 8.0 on, float32 is
-        multiplied as the sum of two TF32 numbers, as one with "fast", and as itself with "strict".
-    implementation : str, optional
-        The name of one implementation, as ``FASTCONV_VERBOSE=1`` prints it. A call that it cannot
-        serve raises ValueError with the reason. "warpgroup", for float16 and bfloat16 CuPy arrays
-        on a Hopper GPU, is chosen by nothing else.
-    num_threads : int, optional
-        Number of threads, honoured even above the number of cores.
-
-    Raises
-    ------
-    TypeError, ValueError
-        If a value is not one of these.
-
-    Examples
-    --------
-    >>> import numpy as np, fastconv
-    >>> x, w = np.ones((1, 4, 4, 1), np.float32), np.ones((3, 3, 1, 1), np.float32)
-    >>> with fastconv.options(num_threads=1):
-    ...     y = fastconv.nn.conv2d(x, w, 1, "VALID")
-    >>> float(y[0, 0, 0, 0])
-    9.0
-    """
-    changes: dict[str, Any] = {}
-    if precision is not None:
-        if precision not in PRECISIONS:
-            raise ValueError(f"precision: {told(precision)} is not one of {', '.join(map(repr, PRECISIONS))}")
-        changes["precision"] = precision
-    if implementation is not None:
-        from fastconv._plan import check_implementation
-
-        changes["implementation"] = check_implementation(implementation)
-    if num_threads is not None:
-        changes["num_threads"] = thread_count("num_threads", num_threads)
-    return _changed(changes)
-
-
-@contextlib.contextmanager
-def _changed(changes: dict[str, Any]) -> Iterator[Options]:
-    token = current.set(current.get()._replace(**changes))
-    try:
-        yield current.get()
-    finally:
-        current.reset(token)

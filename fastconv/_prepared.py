@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike, DTypeLike
 
 from fastconv._arguments import DTYPES, array_of
-from fastconv._backend import is_on_device, on_its_device
+from fastconv._backend import is_foreign, on_its_device
 
 
 class PreparedFilters:
@@ -103,7 +103,7 @@ def prepare(filters: ArrayLike, dtype: DTypeLike | None = None) -> PreparedFilte
     if wanted.name not in DTYPES:
         raise TypeError(f"filters: dtype {wanted} is not one of {', '.join(DTYPES)} (shape {array.shape})")
     copy = array.astype(wanted.newbyteorder("="), order="C", copy=True)
-    if not is_on_device(copy):
+    if not is_foreign(copy):
         copy.flags.writeable = False
     return PreparedFilters(copy)
 

@@ -1,9 +1,10 @@
-"""The geometry of one convolution: output sizes, SAME padding, and every error about shapes."""
+"""The geometry of convolutions and pools: output sizes, SAME padding, and every error about shapes."""
 
 from __future__ import annotations
 
 import re
-from typing import NamedTuple
+from collections.abc import Iterator
+from typing import Any, NamedTuple
 
 _MOST_BYTES = 2**63 - 1
 _WIDEST = 8  # bytes in an element of the widest dtype
@@ -137,6 +138,51 @@ class ConvProblem(NamedTuple):
 _TOKEN = re.compile(
     r"n(\d+)h(\d+)w(\d+)c(\d+)_k(\d+)x(\d+)f(\d+)_s(\d+)x(\d+)_d(\d+)x(\d+)_p(\d+),(\d+),(\d+),(\d+)_g(\d+)"
 )
+
+
+class PoolProblem(NamedTuple):
+    """The geometry of a pool: which cells each window holds; sizes, strides and pads along (height, width)."""
+
+    first: bool  # channels come first in the arrays
+    size: Pair
+    stride: Pair
+    out: Pair
+    before: Pair
+
+    def cells(self, images: Any) -> Iterator[tuple[tuple[int, int], Any, tuple[slice, slice]]]:
+        """For each cell of the window that meets any image cell: those in NHWC images, and their outputs."""
+        for i in self._reaching(0, images.shape[1]):
+            rows, taken_rows = _outputs(i, self.out[0], self.stride[0], self.before[0], images.shape[1])
+            for j in self._reaching(1, images.shape[2]):
+                columns, taken_columns = _outputs(j, self.out[1], self.stride[1], self.before[1], images.shape[2])
+                yield (i, j), images[:, rows, columns], (taken_rows, taken_columns)
+
+    def of_outputs(self, first: int, end: int, height: int) -> tuple[int, int, PoolProblem]:
+        """The image rows that these rows of outputs read, first to end - 1, and the windows over those rows alone."""
+        top = first * self.stride[0] - self.before[0]
+        start, stop = max(0, top), min(height, top + (end - first - 1) * self.stride[0] + self.size[0])
+        return start, stop, self._replace(out=(end - first, self.out[1]), before=(start - top, self.before[1]))
+
+    def outputs_of(self, first: int, end: int) -> tuple[int, int]:
+        """The rows of outputs that read any of these image rows: first to end - 1."""
+        low = -((self.size[0] - 1 - self.before[0] - first) // self.stride[0])
+        high = (end - 1 + self.before[0]) // self.stride[0] + 1
+        return max(0, low), min(self.out[0], high)
+
+    def _reaching(self, axis: int, size: int) -> range:
+        """The cells of a window along one axis that lie inside the image for any output."""
+        last_start = (self.out[axis] - 1) * self.stride[axis] - self.before[axis]
+        return range(max(0, -last_start), min(self.size[axis], self.before[axis] + size))
+
+
+def _outputs(cell: int, out: int, stride: int, before: int, size: int) -> tuple[slice, slice]:
+    """Along one axis: the input cells that a window's cell meets inside the image, and their outputs."""
+    low = max(0, -((cell - before) // stride))
+    high = min(out, -((cell - before - size) // stride))
+    if high <= low:
+        return slice(0, 0), slice(0, 0)
+    start = low * stride + cell - before
+    return slice(start, start + (high - low - 1) * stride + 1, stride), slice(low, high)
 
 
 def output_size(

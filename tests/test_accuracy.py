@@ -13,7 +13,7 @@ import pytest
 
 from fastconv import options
 from fastconv._cpu import _core
-from fastconv._plan import choose
+from fastconv._cpu.implementations import choose
 from fastconv._problem import ConvProblem
 
 BENCHMARKS = Path(__file__).parent.parent / "benchmarks"

@@ -17,8 +17,10 @@ from problems import (
 )
 from test_invariants import bits, layouts_of
 
-from fastconv import _plan, nn, options, output_shape
-from fastconv._cpu import _core, summation
+from fastconv import nn, options, output_shape
+from fastconv._cpu import _core, implementations, summation
+from fastconv._cpu.backend import BACKEND
+from fastconv._options import Options
 from fastconv._problem import ConvProblem
 
 DIRECTIONS = ("backprop_input", "backprop_filter")
@@ -78,7 +80,7 @@ def test_layers_equal_the_reference(isa, token, dtype, direction):
 @pytest.mark.parametrize("dtype", DTYPES)
 @pytest.mark.parametrize("token", LAYERS)
 def test_no_supported_problem_reaches_the_reference(token, dtype, direction):
-    entry, _ = _plan.choose(direction, ConvProblem.parse(token), DTYPES[dtype], _plan.Options())
+    entry, *_ = implementations.choose(direction, ConvProblem.parse(token), DTYPES[dtype], Options())
     assert entry.name != "reference"
 
 
@@ -180,7 +182,7 @@ def test_bad_numbers_stay_with_the_taps_that_meet_them(isa, token):
     """Lanes that reach beyond the last output take nothing from what lies there."""
     case = inputs(ConvProblem.parse(token))
     with options() as chosen:
-        found = _plan.choose("backprop_filter", ConvProblem.parse(token), case.input.dtype, chosen)
+        found = implementations.choose("backprop_filter", ConvProblem.parse(token), case.input.dtype, chosen)
         assert found[0].name == "image_filter"
     case = case._replace(padding="VALID", input=case.input.copy())
     dy = output_gradient(case)
@@ -262,7 +264,7 @@ def test_portions_of_pixels_are_added_up(isa, monkeypatch, token, dtype):
     monkeypatch.setattr(summation, "SLICE_WORK", 1 << 40)  # in one slice
     monkeypatch.setattr(summation, "IMAGE_WORK", 1 << 40)
     monkeypatch.setattr(summation, "IMAGE_PIXELS", 128)
-    monkeypatch.setattr(_plan, "_plans", {})
+    monkeypatch.setattr(BACKEND.planner, "plans", {})
     results = []
     for threads in (1, 3):
         with options(num_threads=threads, precision="strict"):

@@ -9,7 +9,7 @@ from problems import DTYPES, SUPPORTED, cases, inputs, run_python
 
 from fastconv import nn, options
 from fastconv._cpu import _core
-from fastconv._plan import choose
+from fastconv._cpu.implementations import choose
 from fastconv._problem import ConvProblem
 
 LAYERS = [

@@ -6,7 +6,9 @@ from hypothesis import assume, given
 from problems import assert_close, cases, random_array
 
 import fastconv
-from fastconv import _parts, _plan, nn, options
+from fastconv import _parts, nn, options
+from fastconv._cpu import implementations
+from fastconv._options import Options
 from fastconv._parts import phases, rectangles, worth_cutting
 from fastconv._problem import ConvProblem
 
@@ -103,8 +105,8 @@ def test_bias_and_activation_reach_outputs_without_taps(always_cut):
 
 def test_large_dilations_skip_the_taps_outside_forward_and_backward():
     problem = ConvProblem.parse("n1h33w33c256_k3x3f256_s1x1_d12x12_p12,12,12,12_g1")
-    assert _plan.choose("forward", problem, np.dtype(np.float32), _plan.Options())[0].name == "rectangles"
-    calls, complete = _plan._calls_of(phases(problem)[0], np.dtype(np.float32), _plan.Options(), True)
+    assert implementations.choose("forward", problem, np.dtype(np.float32), Options())[0].name == "rectangles"
+    calls, complete = implementations._calls_of(phases(problem)[0], np.dtype(np.float32), Options(), True)
     assert complete
     assert sum(call[0].problem.multiply_adds for call in calls) < 0.6 * problem.multiply_adds
 

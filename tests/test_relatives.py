@@ -10,8 +10,7 @@ from problems import DTYPES, SUPPORTED, random_array
 from test_invariants import bits
 
 from fastconv import nn, options
-from fastconv._cpu import _core
-from fastconv.nn import _windows
+from fastconv._cpu import _core, pools
 
 RNG = np.random.default_rng(0)
 
@@ -318,7 +317,7 @@ def test_portions_of_halves_are_pooled_as_the_whole(monkeypatch, dtype, data_for
 
     want = results()
     for most in (1, 300, 1000, 6000):  # elements: a row, some rows, an image, two images
-        monkeypatch.setattr(_windows, "_CONVERTED", most)
+        monkeypatch.setattr(pools, "_CONVERTED", most)
         assert results() == want
 
 

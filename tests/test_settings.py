@@ -15,6 +15,7 @@ from problems import SUPPORTED, inputs, run_python
 import fastconv
 from fastconv import _plan, nn, options
 from fastconv._cpu import _core
+from fastconv._cpu.backend import BACKEND
 from fastconv._problem import ConvProblem
 
 CASE = inputs(ConvProblem.parse("n2h40w40c32_k3x3f32_s1x1_d1x1_p1,1,1,1_g1"))
@@ -127,16 +128,16 @@ def test_an_implementation_can_be_forced_by_the_environment():
 
 def test_plans_are_cached_by_what_a_call_means():
     x, w = np.ones((1, 9, 9, 2), np.float32), np.ones((3, 3, 2, 2), np.float32)
-    _plan._plans.clear()
-    first = _plan.plan("forward", (x, w), [1, 2, 2, 1], "SAME", "NHWC", None)
-    assert _plan.plan("forward", (x, w), (1, 2, 2, 1), "SAME", "NHWC", None) is first
-    assert _plan.plan("forward", (x, w), np.array([1, 2, 2, 1]), "SAME", "NHWC", None) is first
-    assert _plan.plan("forward", (x, w), [1, 1, 2, 1], "SAME", "NHWC", None) is not first
+    BACKEND.planner.plans.clear()
+    first = BACKEND.plan("forward", (x, w), [1, 2, 2, 1], "SAME", "NHWC", None)
+    assert BACKEND.plan("forward", (x, w), (1, 2, 2, 1), "SAME", "NHWC", None) is first
+    assert BACKEND.plan("forward", (x, w), np.array([1, 2, 2, 1]), "SAME", "NHWC", None) is first
+    assert BACKEND.plan("forward", (x, w), [1, 1, 2, 1], "SAME", "NHWC", None) is not first
     with options(implementation="implicit_gemm"):
-        assert _plan.plan("forward", (x, w), [1, 2, 2, 1], "SAME", "NHWC", None) is not first
-    for size in range(_plan._MOST_PLANS + 10):
-        _plan.plan("forward", ((size, 3, 3, 2), w), 1, "SAME", "NHWC", None)
-    assert len(_plan._plans) <= _plan._MOST_PLANS
+        assert BACKEND.plan("forward", (x, w), [1, 2, 2, 1], "SAME", "NHWC", None) is not first
+    for size in range(_plan.MOST_PLANS + 10):
+        BACKEND.plan("forward", ((size, 3, 3, 2), w), 1, "SAME", "NHWC", None)
+    assert len(BACKEND.planner.plans) <= _plan.MOST_PLANS
 
 
 def test_plans_tell_shapes_dtypes_and_layouts_apart():
@@ -146,9 +147,9 @@ def test_plans_tell_shapes_dtypes_and_layouts_apart():
     calls += [("forward", (x.astype(dtype), w.astype(dtype)), 1, "SAME", "NHWC", None) for dtype in ("f8", "i4", "f2")]
     calls += [("backprop_input", (x.shape, w, x), 1, "SAME", "NHWC", None)]
     calls += [("backprop_filter", (x, w.shape, x), 1, "SAME", "NHWC", None)]
-    plans = [_plan.plan(*call) for call in calls]
+    plans = [BACKEND.plan(*call) for call in calls]
     assert len({id(plan) for plan in plans}) == len(calls)
-    assert [_plan.plan(*call) for call in calls] == plans
+    assert [BACKEND.plan(*call) for call in calls] == plans
     assert [plan.result_shape for plan in plans[2:4]] == [(1, 1, 6, 6, 6), (1, 6, 6, 6)]
 
 

@@ -7,10 +7,11 @@ from hypothesis import strategies as st
 from problems import SUPPORTED, assert_close, assert_gradient_close, gradient, inputs, output_gradient
 
 import fastconv
-from fastconv import _plan, nn, options
+from fastconv import nn, options
 from fastconv._cpu import _core, winograd
+from fastconv._cpu.backend import BACKEND
+from fastconv._cpu.implementations import choose
 from fastconv._cpu.winograd import Rung, rung
-from fastconv._plan import choose
 from fastconv._problem import ConvProblem, conv_problem
 
 # With tiles of 2x2, 4x2, 2x4 and three times 4x4 outputs: few of them, many with few filters, many with many filters,
@@ -49,7 +50,7 @@ def assert_chosen(direction: str, problem: ConvProblem, otherwise: str) -> None:
     with options() as chosen:
         assert choose(direction, problem, np.dtype(np.float32), chosen)[0].name == "winograd"
     with options(precision="strict") as chosen:
-        entry, refusals = choose(direction, problem, np.dtype(np.float32), chosen)
+        entry, _, refusals = choose(direction, problem, np.dtype(np.float32), chosen)
     assert entry.name == otherwise and ("winograd", "precision is 'strict'") in refusals
 
 
@@ -198,7 +199,7 @@ def test_outliers_do_not_reach_outputs_beyond_a_padded_piece(isa, monkeypatch):
     """Tiles of 2x2 outputs round with their windows alone, but not where a piece of the filter is padded."""
     monkeypatch.setattr(winograd, "GAIN_OF_OTHERS", 0)
     monkeypatch.setattr(winograd, "_shapes", lambda problem: [(2, 2)])
-    monkeypatch.setattr(_plan, "_plans", {})
+    monkeypatch.setattr(BACKEND.planner, "plans", {})
     rng = np.random.default_rng(0)
     x, w = rng.standard_normal((1, 14, 14, 24), np.float32), rng.standard_normal((3, 5, 24, 9), np.float32)
     clean = nn.conv2d(x, w, 1, "VALID")

@@ -9,8 +9,9 @@ from problems import ROUNDOFF, SUPPORTED, Case, gradient, inputs, output_gradien
 from test_invariants import bits, layouts_of
 from test_winograd import assert_chosen, relative_error
 
-from fastconv import _plan, nn, options
+from fastconv import nn, options
 from fastconv._cpu import _core, summation, winograd
+from fastconv._cpu.backend import BACKEND
 from fastconv._cpu.winograd import Rung, gradient_rung
 from fastconv._problem import ConvProblem, conv_problem
 
@@ -90,7 +91,7 @@ def test_any_geometry_with_any_tile_agrees_with_direct_sums(data):
             patch.setattr(winograd, name, dict.fromkeys(winograd.FEWEST_PIXELS, 0))
         patch.setattr(winograd, "FEWEST_PIXELS_STRIDED", 0)
         patch.setattr(winograd, "FEWEST_PIXELS_STRIDED_FAST", 0)
-        patch.setattr(_plan, "_plans", {})
+        patch.setattr(BACKEND.planner, "plans", {})
         dw = filter_gradient(case, dy)
     exact = filter_gradient(case._replace(input=case.input.astype(np.float64)), dy.astype(np.float64))
     # Products round with all values in their tiles, and not only with those that their tap meets.
@@ -270,7 +271,7 @@ def test_images_are_summed_in_groups_where_there_are_many(isa, monkeypatch, imag
     problem = ConvProblem.parse(token)
     size = summation.MOST_EXPONENTS // summation.tile_images(problem._replace(n=1 << 40), 2, 2)
     monkeypatch.setattr(summation, "MOST_EXPONENTS", images * size + size // 2)
-    monkeypatch.setattr(_plan, "_plans", {})
+    monkeypatch.setattr(BACKEND.planner, "plans", {})
     assert summation.tile_images(problem, 2, 2) == images
     case.input[8] *= 2**12
     with options(num_threads=1):

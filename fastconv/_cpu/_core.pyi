@@ -7,8 +7,7 @@ from fastconv._cpu.summation import PixelSum, Summation
 from fastconv._cpu.winograd import Rung
 from fastconv._epilogue import Extras
 from fastconv._parts import Part
-from fastconv._problem import ConvProblem
-from fastconv.nn._windows import Windows
+from fastconv._problem import ConvProblem, PoolProblem
 
 def use_instruction_set(wanted: str) -> None: ...
 def instruction_sets() -> dict[str, bool]: ...
@@ -42,7 +41,7 @@ def pool(
     dy: np.ndarray | None,
     dx: np.ndarray | None,
     shape: tuple[int, ...],
-    windows: Windows,
+    windows: PoolProblem,
     threads: int,
     places: np.ndarray | None = None,
 ) -> None: ...

@@ -6,7 +6,7 @@ import numpy as np
 
 from fastconv._cpu import _core
 from fastconv._cpu.summation import image_sum, summation
-from fastconv._cpu.winograd import gradient_rung, rung
+from fastconv._cpu.winograd import rung
 from fastconv._options import Options
 from fastconv._parts import one_group, worth_cutting
 from fastconv._problem import ConvProblem
@@ -42,10 +42,6 @@ EACH_GROUP = 20
 # packed filters are no more elements than these.
 TAP_PRODUCTS_CHANNELS, TAP_PRODUCTS_DEPTH, TAP_PRODUCTS_MOST = 7, 4, 1024
 TAP_PRODUCTS_ROW, TAP_PRODUCTS_FILTERS = 1 << 16, 1 << 20
-
-
-def never(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    return None
 
 
 def unless_pointwise(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
@@ -148,16 +144,6 @@ def unless_narrow_groups(problem: ConvProblem, dtype: np.dtype, options: Options
     if problem.kw == 1:
         return "a filter row has one tap"
     return None
-
-
-def unless_winograd(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    found = rung(problem, dtype, options.precision)
-    return found if isinstance(found, str) else None
-
-
-def unless_winograd_gradient(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    found = gradient_rung(problem, dtype, options.precision)
-    return found if isinstance(found, str) else None
 
 
 def unless_rectangles(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:

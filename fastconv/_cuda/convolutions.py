@@ -116,7 +116,7 @@ class Call(NamedTuple):
     dtype: np.dtype
     precision: str
     activation: str | None
-    implementation: str  # one of IMPLEMENTATIONS
+    implementation: str  # one of planner.IMPLEMENTATIONS
 
     @property
     def is_tiled(self) -> bool:
@@ -242,46 +242,6 @@ def _backprop_filter(p: ConvProblem, call: Call, images: Any, gradient: Any, res
 def _sum_slices(call: Call, count: int, slices: int) -> Launch:
     kernel = planner.sum_slices(call.dtype.name)
     return prepared(kernel, call.device.number, (-(-count // kernel.threads), 1, 1))
-
-
-class Implementation(NamedTuple):
-    """One way to compute a direction on a device."""
-
-    name: str
-    refuses: Callable[[ConvProblem], str | None]
-
-
-def _unless_depthwise(p: ConvProblem) -> str | None:
-    return None if p.groups == p.c > 1 and planner.is_narrow(p) else "groups have more than one channel"
-
-
-def _unless_narrow(p: ConvProblem) -> str | None:
-    return None if planner.is_narrow(p) else "groups are none, or wide"
-
-
-# Best first; both of the first two are direct.cu.
-IMPLEMENTATIONS = (
-    Implementation("depthwise", _unless_depthwise),
-    Implementation("narrow_groups", _unless_narrow),
-    Implementation("implicit_gemm", lambda problem: None),
-    # Compiled and emulated, but run on no device yet: only for those who ask for it.
-    Implementation("warpgroup", lambda problem: None),
-)
-
-
-def choose(problem: ConvProblem, wanted: str | None) -> tuple[Implementation, tuple[tuple[str, str], ...]]:
-    """The first implementation that takes the problem, or the one that the caller wants, and why others refused."""
-    refusals: list[tuple[str, str]] = []
-    for entry in IMPLEMENTATIONS:
-        reason = entry.refuses(problem)
-        if reason is None and wanted not in (None, entry.name):
-            reason = f"implementation {wanted!r} was asked for"
-        if reason is None:
-            return entry, tuple(refusals)
-        if wanted == entry.name:
-            raise ValueError(f"implementation: {wanted!r} refuses {problem}: {reason}")
-        refusals.append((entry.name, reason))
-    raise ValueError(f"implementation: {wanted!r} does not compute CuPy arrays")
 
 
 MAKERS = {"forward": _forward, "backprop_input": _backprop_input, "backprop_filter": _backprop_filter}

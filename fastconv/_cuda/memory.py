@@ -42,6 +42,14 @@ def workspace(shape: tuple[int, ...], dtype: Any) -> Any:
     return found
 
 
+def converted(array: Any, dtype: Any, order: str = "K") -> Any:
+    """The array, or a copy beside it, of this dtype; in C order if asked for."""
+    if array.dtype == dtype and (order == "K" or array.flags.c_contiguous):
+        return array
+    with on_device_of(array):
+        return array.astype(dtype, order=order)
+
+
 @contextlib.contextmanager
 def on_device_of(array: Any) -> Iterator[None]:
     """Computes where the array lies; what is allocated meanwhile is kept if a CUDA graph captures it."""

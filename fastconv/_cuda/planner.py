@@ -9,7 +9,8 @@ from typing import NamedTuple
 
 import numpy as np
 
-from fastconv._options import PRECISIONS
+from fastconv._options import PRECISIONS, Options
+from fastconv._plan import Implementation
 from fastconv._problem import ConvProblem
 
 DIRECTIONS = ("forward", "backprop_input", "backprop_filter")
@@ -304,3 +305,32 @@ def warpgroup_kernels() -> list[Kernel]:
 def kinds(element: str, capability: int) -> list[Arithmetic]:
     """Each arithmetic of an element type, over all precisions."""
     return sorted({arithmetic(element, precision, capability) for precision in PRECISIONS})
+
+
+def _unless_depthwise(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
+    return None if problem.groups == problem.c > 1 and is_narrow(problem) else "groups have more than one channel"
+
+
+def _unless_narrow(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
+    return None if is_narrow(problem) else "groups are none, or wide"
+
+
+def _always(problem: ConvProblem, dtype: np.dtype, options: Options) -> None:
+    return None
+
+
+def _bind(problem: ConvProblem, dtype: np.dtype, first: bool, options: Options, configuration: None) -> None:
+    """Nothing: what is launched depends on the arrays of a call, too (convolutions.py)."""
+
+
+# Best first; both of the first two are direct.cu. The last one was compiled and emulated, but has run on no device yet:
+# it is only for those who ask for it.
+IMPLEMENTATIONS = dict.fromkeys(
+    DIRECTIONS,
+    (
+        Implementation("depthwise", _unless_depthwise, _bind),
+        Implementation("narrow_groups", _unless_narrow, _bind),
+        Implementation("implicit_gemm", _always, _bind),
+        Implementation("warpgroup", _always, _bind),
+    ),
+)

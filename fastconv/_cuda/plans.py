@@ -1,4 +1,4 @@
-"""Plans for CuPy arrays: what computes a call, cached by the call's arguments."""
+"""Plans for CuPy arrays: what is launched for a call, kept by how its arrays look."""
 
 from __future__ import annotations
 
@@ -8,16 +8,15 @@ from typing import Any
 import cupy
 import numpy as np
 
-from fastconv._arguments import check_output, geometry
-from fastconv._cpu import _core
+from fastconv._arguments import check_output
 from fastconv._cuda import planner
-from fastconv._cuda.convolutions import MAKERS, Call, Steps, choose
+from fastconv._cuda.convolutions import MAKERS, Call, Steps
 from fastconv._cuda.launch import NOTHING, device
 from fastconv._cuda.memory import dense, on_one_device, workspace
 from fastconv._cuda.pointwise import finished
 from fastconv._epilogue import Extras
 from fastconv._options import current
-from fastconv._plan import VERBOSE, problem_of, tell
+from fastconv._plan import VERBOSE, Choice, channels_of, choose, tell
 from fastconv._problem import ConvProblem
 
 _MOST_STEPS = 64  # that a plan keeps, of arrays with different strides and alignment
@@ -41,13 +40,10 @@ class DevicePlan:
         self.dtype = dtype
         self.channels_first = channels_first
         self.precision = options.precision
-        self.implementation, self.refusals = choose(problem, options.implementation)
+        self.choice: Choice | None = choose(planner.IMPLEMENTATIONS, direction, problem, dtype, options)
+        self.implementation = self.choice.implementation.name
         self.is_empty = problem.output_is_empty or problem.input_is_empty or problem.filter_is_empty
         self._steps: dict[Any, Steps] = {}
-
-    def channels(self) -> int:
-        """Of the result."""
-        return self.result_shape[-3 if self.channels_first else -1]
 
     def __call__(
         self, a: Any, b: Any, out: Any = None, inputs: tuple[Any, ...] = (), extras: Extras | None = None
@@ -55,7 +51,7 @@ class DevicePlan:
         """The result, in `out` if that is given; `inputs` are the caller's own, which `out` must not overlap."""
         bias, activation = (None, None) if extras is None else (extras.bias, extras.activation)
         if out is not None and not self._takes(out, a, b, inputs):
-            check_output(out, self.result_shape, self.dtype, (a, b, *inputs), on_device=True)
+            check_output(out, a, self.result_shape, self.dtype, (a, b, *inputs))
         on_one_device(a, b, bias, out)
         with a.device:
             if out is None:
@@ -97,7 +93,7 @@ class DevicePlan:
             sizes = (p.n, p.h, p.w, p.c) if self.direction == "backprop_input" else (p.n, p.oh, p.ow, p.f)
             result = workspace(sizes, self.dtype)
         if self.is_empty:
-            finished(None, result, nothing, self.channels() if images_out else 1, activation)
+            finished(None, result, nothing, channels_of(self) if images_out else 1, activation)
         else:
             read = self._operands(a, b)
             self._steps_of(*read, result, activation)(*read, result, nothing)
@@ -124,7 +120,7 @@ class DevicePlan:
         look = _look_of(a, b, result, activation)
         found = self._steps.get(look)
         if found is None:
-            call = Call(device(a.device.id), self.dtype, self.precision, activation, self.implementation.name)
+            call = Call(device(a.device.id), self.dtype, self.precision, activation, self.implementation)
             make = MAKERS[self.direction]
             found = make(self.problem, call, a, b, result)
             if len(self._steps) >= _MOST_STEPS:
@@ -139,38 +135,7 @@ def _look_of(a: Any, b: Any, result: Any, activation: str | None) -> tuple[Any, 
     return a.device.id, a.strides, b.strides, bits, activation
 
 
-_MOST_PLANS = 1024
-_plans: dict[tuple[Any, ...], DevicePlan] = {}
-
-
-def plan(
-    direction: str,
-    operands: tuple[Any, ...],
-    strides: Any,
-    padding: Any,
-    data_format: Any,
-    dilations: Any,
-) -> DevicePlan:
-    """The plan for a call with these arguments, as ``fastconv._plan.plan`` makes them for NumPy arrays."""
+def described(operands: tuple[Any, ...]) -> tuple[Any, ...]:
+    """Operands as their shapes, and the dtype: CuPy arrays do not hash."""
     array = next(operand for operand in operands if type(operand) is not tuple)
-    shapes = tuple([operand if type(operand) is tuple else operand.shape for operand in operands])
-    options, spelled = current.get(), (strides, padding, data_format, dilations)
-    key = _core.call_key(direction, (*shapes, array.dtype), spelled, options)
-    hashes = True
-    try:
-        found = _plans.get(key)
-    except TypeError:  # arrays, and lists within tuples, do not hash; what they mean does
-        found, hashes = None, False
-    if found is None:
-        meant = geometry(*spelled)
-        what = direction, shapes, array.dtype, meant, options.precision, options.implementation
-        found = _plans.get(what)
-        if found is None:
-            problem, result = problem_of(direction, shapes, *meant)
-            found = DevicePlan(direction, problem, result, array.dtype, meant[3])
-        if len(_plans) >= _MOST_PLANS:
-            _plans.clear()
-        _plans[what] = found
-        if hashes:
-            _plans[key] = found
-    return found
+    return (*[operand if type(operand) is tuple else operand.shape for operand in operands], array.dtype)

@@ -9,10 +9,9 @@ import cupy
 import numpy as np
 
 from fastconv._arguments import check_output
-from fastconv._backend import converted
 from fastconv._cuda import planner
 from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Launch, packed, prepared
-from fastconv._cuda.memory import dense, on_one_device, workspace
+from fastconv._cuda.memory import converted, dense, on_one_device, workspace
 
 # In the order of their enum in pointwise.cu.
 OPERATIONS = (
@@ -71,7 +70,7 @@ def computed(operation: str, operands: tuple[Any, ...], out: Any, parameter: flo
     on_one_device(*operands)
     with cupy.cuda.Device(first.device.id):
         if out is not None:
-            check_output(out, first.shape, first.dtype, (), on_device=True)
+            check_output(out, first, first.shape, first.dtype, ())
             on_one_device(first, out)
         read = [dense(array) for array in operands]
         result = out
@@ -97,11 +96,12 @@ def biased(value: Any, bias: Any, inner: int, out: Any) -> Any:
 
 
 def activated(array: Any, activation: str, out: Any) -> Any:
-    """The activation of every element, in `out` if that is given."""
+    """An activation that sums may end with, of every element, in `out` if that is given."""
+    on_one_device(array, out)
     with cupy.cuda.Device(array.device.id):
-        if out is None:
-            out = cupy.empty(array.shape, array.dtype)
-        else:
-            check_output(out, array.shape, array.dtype, () if out is array else (array,), on_device=True)
-        finished(dense(array), out, NOTHING, 1, activation)
-    return out
+        read = dense(array)
+        result = cupy.empty(array.shape, array.dtype) if out is None else out
+        if out is not None and array is not out and cupy.may_share_memory(read, out):
+            read = read.copy()
+        finished(read, result, NOTHING, 1, activation)
+    return result

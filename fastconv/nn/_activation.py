@@ -7,10 +7,15 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import DTYPES, array_of, check_output, flag, number
-from fastconv._backend import converted
-from fastconv._epilogue import activated
-from fastconv.nn._elementwise import check_place, floating, has_kernel, narrowed, on_device, real, slope_of, stored
+from fastconv._arguments import array_of, check_output, flag, number
+from fastconv._backend import backend_of
+from fastconv.nn._elementwise import computed, floating, narrowed, real, slope_of, stored
+
+
+def check_apart(out: np.ndarray | None, array: np.ndarray) -> None:
+    """Raises unless a result may be written to `out`: the array itself, or apart from it."""
+    if out is not None:
+        check_output(out, array, array.shape, array.dtype, () if out is array else (array,))
 
 
 def relu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -47,8 +52,10 @@ def relu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None
     array([0., 2.], dtype=float32)
     """
     array: Any = real("features", features)
-    if array.dtype.name in DTYPES:
-        return activated(array, "relu", out)
+    check_apart(out, array)
+    result = computed("relu", out, array)
+    if result is not None:
+        return result
     return stored(narrowed(array, np.maximum(array, array.dtype.type(0))), out)
 
 
@@ -86,8 +93,10 @@ def relu6(features: ArrayLike, name: str | None = None, *, out: np.ndarray | Non
     array([0., 2., 6.], dtype=float32)
     """
     array: Any = real("features", features)
-    if array.dtype.name in DTYPES:
-        return activated(array, "relu6", out)
+    check_apart(out, array)
+    result = computed("relu6", out, array)
+    if result is not None:
+        return result
     return stored(narrowed(array, np.minimum(np.maximum(array, array.dtype.type(0)), array.dtype.type(6))), out)
 
 
@@ -130,22 +139,12 @@ def leaky_relu(
     array([-0.5,  2. ], dtype=float32)
     """
     array = array_of("features", features)
-    array = floating("features", converted(array, np.float32) if array.dtype.kind in "iu" else array)
+    array = floating("features", backend_of(array).convert(array, np.float32) if array.dtype.kind in "iu" else array)
     slope = slope_of(array, alpha)
-    if has_kernel(array):
-        return on_device("leaky_relu", out, array, parameter=float(slope))
-    if array.dtype.name in DTYPES:
-        return _computed(array, "leaky_relu", out, float(slope))
-    check_place(out, array)
+    result = computed("leaky_relu", out, array, parameter=float(slope))
+    if result is not None:
+        return result
     return stored(narrowed(array, np.where(array < 0, array * slope, array)), out)
-
-
-def _computed(array: np.ndarray, function: str, out: np.ndarray | None, slope: float = 0.2) -> np.ndarray:
-    """A function of each element of a NumPy array, by its kernel; `out` may overlap the array in any way."""
-    if out is None or out is array or not np.may_share_memory(out, array):
-        return activated(array, function, out, slope)
-    check_output(out, array.shape, array.dtype, ())
-    return activated(array.copy(), function, out, slope)
 
 
 @np.errstate(all="ignore")
@@ -183,9 +182,9 @@ def elu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None 
     array([0., 2.], dtype=float32)
     """
     array = floating("features", features)
-    if has_kernel(array):
-        return on_device("elu", out, array)
-    check_place(out, array)
+    result = computed("elu", out, array)
+    if result is not None:
+        return result
     return stored(narrowed(array, np.where(array < 0, np.expm1(np.minimum(array, array.dtype.type(0))), array)), out)
 
 
@@ -228,9 +227,9 @@ def silu(
     array([0.], dtype=float32)
     """
     array, steepness = floating("features", features), number("beta", beta)
-    if has_kernel(array):
-        return on_device("silu", out, array, parameter=steepness)
-    check_place(out, array)
+    found = computed("silu", out, array, parameter=steepness)
+    if found is not None:
+        return found
     wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
     scaled = wide * wide.dtype.type(steepness)
     result = np.asarray(wide / (1 + np.exp(-scaled)))
@@ -280,9 +279,7 @@ def gelu(
     """
     array = floating("features", features)
     function = "gelu_tanh" if flag("approximate", approximate) else "gelu"
-    if has_kernel(array):
-        return on_device(function, out, array)
-    if array.dtype.name in DTYPES:
-        return _computed(array, function, out)
-    check_place(out, array)
-    return stored(narrowed(array, _computed(array.astype(np.float64), function, None)), out)
+    result = computed(function, out, array)
+    if result is not None:
+        return result
+    return stored(narrowed(array, computed(function, None, array.astype(np.float64))), out)

@@ -7,19 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import DTYPES, check_output, flag, number
-from fastconv._backend import is_on_device
-from fastconv._epilogue import activation_grad
-from fastconv.nn._elementwise import (
-    check_place,
-    floating,
-    has_kernel,
-    narrowed,
-    on_device,
-    same_shape,
-    slope_of,
-    stored,
-)
+from fastconv._arguments import check_output, flag, number
+from fastconv.nn._elementwise import computed, floating, narrowed, same_shape, slope_of, stored
 
 
 def relu_grad(
@@ -106,9 +95,10 @@ def _relu_grad(gradients: ArrayLike, features: ArrayLike, limit: float, out: np.
     """The gradients where features are above 0 and below the limit (NaN: without one), else 0."""
     dy, x = same_shape(("gradients", "features"), gradients, features)
     if out is not None:
-        check_output(out, dy.shape, dy.dtype, (x,) if out is dy else (dy, x), is_on_device(dy))
-    if dy.dtype.name in DTYPES and (dy.dtype != np.int32 or is_on_device(dy)):
-        return activation_grad("relu", limit, dy, x, out)
+        check_output(out, dy, dy.shape, dy.dtype, (x,) if out is dy else (dy, x))
+    found = computed("relu_grad", out, dy, x, parameter=limit)
+    if found is not None:
+        return found
     result = np.where((x > 0) & ~(x >= limit), dy, dy.dtype.type(0))
     if out is None:
         return result
@@ -163,9 +153,9 @@ def leaky_relu_grad(
     """
     dy, x = same_shape(("gradients", "features"), gradients, features)
     slope = slope_of(dy, alpha)
-    if has_kernel(dy):
-        return on_device("leaky_relu_grad", out, dy, x, parameter=float(slope))
-    check_place(out, dy)
+    found = computed("leaky_relu_grad", out, dy, x, parameter=float(slope))
+    if found is not None:
+        return found
     return stored(narrowed(dy, np.where(x > 0, dy, dy * slope)), out)
 
 
@@ -208,9 +198,9 @@ def elu_grad(
     array([2.5, 5. ], dtype=float32)
     """
     dy, x = same_shape(("gradients", "outputs"), gradients, outputs)
-    if has_kernel(dy):
-        return on_device("elu_grad", out, dy, x)
-    check_place(out, dy)
+    found = computed("elu_grad", out, dy, x)
+    if found is not None:
+        return found
     return stored(narrowed(dy, np.where(x < 0, dy * (x + dy.dtype.type(1)), dy)), out)
 
 
@@ -321,8 +311,8 @@ def _smooth_grad(
 ) -> np.ndarray:
     """The gradient of an activation that has a kernel; dtypes without one are computed in float64."""
     dy, x = same_shape(("gradients", "features"), floating("gradients", gradients), features)
-    if dy.dtype.name in DTYPES:
-        return activation_grad(activation, parameter, dy, x, out)
-    check_place(out, dy)
+    found = computed(f"{activation}_grad", out, dy, x, parameter=parameter)
+    if found is not None:
+        return found
     wide: tuple[Any, Any] = (dy.astype(np.float64), x.astype(np.float64))
-    return stored(narrowed(dy, activation_grad(activation, parameter, *wide, None)), out)
+    return stored(narrowed(dy, computed(f"{activation}_grad", None, *wide, parameter=parameter)), out)

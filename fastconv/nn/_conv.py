@@ -7,11 +7,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import are_ready, geometry, operands, tensors
-from fastconv._backend import planner
-from fastconv._cpu import _core
+from fastconv._arguments import geometry, operands, tensors
+from fastconv._backend import backend_of
 from fastconv._epilogue import extras_of
-from fastconv._plan import plan
+from fastconv._plan import channels_of
 from fastconv._prepared import PreparedFilters, check_fits
 from fastconv._types import Activation, ImageFormat, IntsLike, PaddingLike
 
@@ -101,21 +100,18 @@ def conv2d(
     x: Any = input
     w: Any = filters
     packings = None
-    make = plan
     if type(w) is PreparedFilters:
         w, packings = w.array, w.packings
-    ready = _core.behaved(x, w)
+    backend = backend_of(x)
+    ready = backend.are_behaved(x, w)
     if not ready:
-        ready = are_ready(x, w)
-        if not ready:
-            geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
-            check_fits("filters", filters, ("input", input))
-            x, w = operands(input, w)
-        make = planner(x)
-    run = make("forward", (x, w if ready else w.shape), strides, padding, data_format, dilations)
+        geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
+        check_fits("filters", filters, ("input", input))
+        x, w = operands(input, w)
+    run = backend.plan("forward", (x, w if ready else w.shape), strides, padding, data_format, dilations)
     if not ready:
         x, w = tensors(x, w)
     if bias is None and activation is None and packings is None:
         return run(x, w, out) if out is None else run(x, w, out, (input, filters))
-    extras = extras_of(packings, bias, activation, ("input", x), run.channels())
+    extras = extras_of(packings, bias, activation, ("input", x), channels_of(run))
     return run(x, w, out, (input, filters) if bias is None else (input, filters, bias), extras)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import DTYPES, array_of, as_array, castable, check_output, is_real, number, to_dtype
-from fastconv._backend import is_on_device
+from fastconv._arguments import array_of, as_array, castable, check_output, is_real, number, to_dtype
+from fastconv._backend import backend_of, is_foreign
 
 
 def floating(name: str, value: ArrayLike) -> np.ndarray:
@@ -43,29 +43,26 @@ def narrowed(array: np.ndarray, result: Any) -> np.ndarray:
 def check_place(out: np.ndarray | None, like: np.ndarray) -> None:
     """Raises, before the work, unless a result of this shape and dtype may be written to `out`, maybe an operand."""
     if out is not None:
-        check_output(out, like.shape, like.dtype, (), is_on_device(like))
+        check_output(out, like, like.shape, like.dtype, ())
 
 
 def stored(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     """The result, in `out` if that is given."""
     if out is None:
         return result
-    moved = is_on_device(result)
-    check_output(out, result.shape, result.dtype, (result,) if moved else (), moved)  # whose device must be the same
+    # A foreign result's device must be the same.
+    check_output(out, result, result.shape, result.dtype, (result,) if is_foreign(result) else ())
     out[...] = result
     return out
 
 
-def has_kernel(array: np.ndarray) -> bool:
-    """Whether it is a CuPy array of a floating dtype that convolutions take."""
-    return is_on_device(array) and array.dtype.name in DTYPES and array.dtype != np.int32
-
-
-def on_device(operation: str, out: Any, *operands: Any, parameter: float = 0.0) -> np.ndarray:
-    """An operation of ``fastconv._cuda.pointwise`` on such arrays."""
-    from fastconv._cuda.pointwise import computed
-
-    return computed(operation, operands, out, parameter)  # type: ignore[no-any-return]
+def computed(
+    operation: str, out: np.ndarray | None, *operands: np.ndarray, parameter: float = 0.0
+) -> np.ndarray | None:
+    """The operation by a kernel of the operands' backend, in `out`, which may overlap them; None if there is none."""
+    first = operands[0]
+    check_place(out, first)
+    return backend_of(first).elementwise(operation, operands, out, parameter)
 
 
 def slope_of(array: np.ndarray, alpha: float | None) -> Any:

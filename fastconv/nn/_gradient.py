@@ -8,11 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import are_ready, channels_first, geometry, image_sizes, operands, shape_of, tensors
-from fastconv._backend import planner
-from fastconv._cpu import _core
+from fastconv._arguments import channels_first, geometry, image_sizes, operands, shape_of, tensors
+from fastconv._backend import backend_of
 from fastconv._epilogue import extras_of
-from fastconv._plan import plan
+from fastconv._plan import channels_of
 from fastconv._prepared import PreparedFilters, check_fits
 from fastconv._types import Activation, ImageFormat, IntsLike, PaddingLike
 
@@ -34,20 +33,17 @@ def input_gradient(
     w: Any = filters[1]
     dy: Any = gradient[1]
     packings = None
-    make = plan
     if type(w) is PreparedFilters:
         w, packings = w.array, w.packings
-    ready = _core.behaved(w, dy)
+    backend = backend_of(w if cast_to_filters else dy)
+    ready = backend.are_behaved(w, dy)
     if not ready:
-        ready = are_ready(w, dy)
-        if not ready:
-            geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
-            check_fits(*filters, filters if cast_to_filters else gradient)
-            if cast_to_filters:
-                w, dy = operands(w, dy, (filters[0], gradient[0]))
-            else:
-                dy, w = operands(dy, w, (gradient[0], filters[0]))
-        make = planner(dy)
+        geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
+        check_fits(*filters, filters if cast_to_filters else gradient)
+        if cast_to_filters:
+            w, dy = operands(w, dy, (filters[0], gradient[0]))
+        else:
+            dy, w = operands(dy, w, (gradient[0], filters[0]))
     for (name, _), array in zip((filters, gradient), (w, dy)):
         if array.ndim != 4:
             raise ValueError(
@@ -57,7 +53,7 @@ def input_gradient(
     shape = image_sizes(*sizes, dy.shape[0], w.shape[2], channels_first(data_format))
     arrays = (w, dy) if ready else (w, dy.shape) if cast_to_filters else (w.shape, dy)  # the dtype is that of the array
     try:
-        run = make("backprop_input", (shape, *arrays), strides, padding, data_format, dilations)
+        run = backend.plan("backprop_input", (shape, *arrays), strides, padding, data_format, dilations)
     except ValueError as error:
         if str(error).startswith(("input: ", "filters: ", "out_backprop: ")):
             raise ValueError(
@@ -67,7 +63,7 @@ def input_gradient(
         raise
     if not ready:
         w, dy = tensors(w, dy) if cast_to_filters else tensors(dy, w)[::-1]
-    extras = extras_of(packings, bias, activation, gradient if cast_to_filters else (gradient[0], dy), run.channels())
+    extras = extras_of(packings, bias, activation, gradient if cast_to_filters else (gradient[0], dy), channels_of(run))
     return run(w, dy, out, (filters[1], gradient[1], *([] if bias is None else [bias])), extras)
 
 
@@ -232,21 +228,20 @@ def conv2d_backprop_filter(
     """
     x: Any = input
     dy: Any = out_backprop
-    make = plan
-    ready = _core.behaved(x, dy)
+    backend = backend_of(x)
+    ready = backend.are_behaved(x, dy)
     if not ready:
-        ready = are_ready(x, dy)
-        if not ready:
-            geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
-            x, dy = operands(input, out_backprop, ("input", "out_backprop"))
-        make = planner(x)
+        geometry(strides, padding, data_format, dilations)  # its errors come before those of the tensors
+        x, dy = operands(input, out_backprop, ("input", "out_backprop"))
     shape = shape_of("filter_sizes", filter_sizes)
     if x.ndim != 4 or len(shape) != 4:
         shapes = f"input shape {x.shape}, filter_sizes {shape}, out_backprop shape {dy.shape}"
         if x.ndim != 4:
             raise ValueError(f"input: must be 4-dimensional, but has {x.ndim} dimensions ({shapes})")
         raise ValueError(f"filter_sizes: should hold 4 sizes, but {shape} has {len(shape)} ({shapes})")
-    run = make("backprop_filter", (x, shape, dy if ready else dy.shape), strides, padding, data_format, dilations)
+    run = backend.plan(
+        "backprop_filter", (x, shape, dy if ready else dy.shape), strides, padding, data_format, dilations
+    )
     if not ready:
         x, dy = tensors(x, dy)
     return run(x, dy, out, (input, out_backprop))

@@ -8,24 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import (
-    DTYPES,
-    array_of,
-    castable,
-    channels_first,
-    check_output,
-    dense,
-    integer,
-    number,
-    to_dtype,
-)
-from fastconv._backend import converted, is_on_device, on_its_device
-from fastconv._cpu import _core
-from fastconv._threads import threads_for
+from fastconv._arguments import array_of, castable, channels_first, check_output, integer, number, to_dtype
+from fastconv._backend import backend_of, on_its_device
 from fastconv.nn._elementwise import check_place, floating, narrowed, same_shape, stored
-
-_MOST_RADIUS = 64  # that the kernel of local response normalization takes
-_WORK = 32  # multiply-adds that take as long as one of its elements
 
 
 def _channel_shape(name: str, array: np.ndarray, value: np.ndarray, first: bool) -> tuple[int, ...]:
@@ -100,12 +85,11 @@ def bias_add(
     b = to_dtype(b, x.dtype)
     channels = b.reshape(shape)
     if out is not None:
-        check_output(out, x.shape, x.dtype, (bias,) if out is value else (value, bias), is_on_device(x))
-    if is_on_device(x) and x.dtype.name in DTYPES:
-        from fastconv._cuda.pointwise import biased
-
-        inner = math.prod(x.shape[2:]) if _channels_second(data_format) else 1
-        return biased(x, b, inner, out)  # type: ignore[no-any-return]
+        check_output(out, x, x.shape, x.dtype, (bias,) if out is value else (value, bias))
+    inner = math.prod(x.shape[2:]) if _channels_second(data_format) else 1
+    found: np.ndarray | None = backend_of(x).bias_add(x, b, inner, out)
+    if found is not None:
+        return found
     if out is None:
         return narrowed(x, x + channels)
     np.add(x, channels, out=out)
@@ -294,8 +278,9 @@ def batch_normalization_grad(
     epsilon = number("variance_epsilon", variance_epsilon)
     means, variances = _along("mean", mean, dy, wide), _along("variance", variance, dy, wide)
     # Sums follow the order of memory: in C order, every layout has the same bits.
-    gradient: Any = converted(dy, wide, "C")
-    centered: Any = converted(array, wide, "C") - means
+    backend = backend_of(dy)
+    gradient: Any = backend.convert(dy, wide, "C")
+    centered: Any = backend.convert(array, wide, "C") - means
     inverse = 1 / np.sqrt(variances + wide(epsilon))
     scales = None if scale is None else _along("scale", scale, dy, wide)
     factor = inverse if scales is None else inverse * scales
@@ -395,12 +380,11 @@ def local_response_normalization(
     check_place(out, array)
     if array.size == 0:
         return stored(array.copy(), out)
-    if radius <= _MOST_RADIUS and not is_on_device(array):
-        x = dense(array, kind)
-        y = np.empty(x.shape, kind)
-        _core.normalize(x, None, None, y, radius, bias, alpha, beta, threads_for(_WORK * x.size))
-        return stored(narrowed(array, y), out)
-    wide = array.astype(kind, copy=False)
+    backend = backend_of(array)
+    wide: Any = backend.convert(array, kind)
+    found = backend.normalize(wide, None, None, radius, (bias, alpha, beta))
+    if found is not None:
+        return stored(narrowed(array, found), out)
     scale = kind(bias) + kind(alpha) * _neighbours(wide * wide, radius)
     return stored(narrowed(array, wide * scale ** kind(-beta)), out)
 
@@ -466,13 +450,12 @@ def local_response_normalization_grad(
     check_place(out, dy)
     if dy.size == 0:
         return stored(dy.copy(), out)
-    operands: list[Any] = [converted(array, kind, "C") for array in (dy, x, y)]
+    backend = backend_of(dy)
+    operands: list[Any] = [backend.convert(array, kind, "C") for array in (dy, x, y)]
     dy_, x_, y_ = operands
-    if radius <= _MOST_RADIUS and not is_on_device(dy):
-        dy_, x_, y_ = map(dense, operands)
-        dx = np.empty(dy.shape, kind)
-        _core.normalize(x_, y_, dy_, dx, radius, bias, alpha, beta, threads_for(2 * _WORK * dx.size))
-        return stored(narrowed(dy, dx), out)
+    found = backend.normalize(x_, y_, dy_, radius, (bias, alpha, beta))
+    if found is not None:
+        return stored(narrowed(dy, found), out)
     scale = kind(bias) + kind(alpha) * _neighbours(x_ * x_, radius)
     others = _neighbours(dy_ * y_ / scale, radius)
     return stored(narrowed(dy, dy_ * scale ** kind(-beta) - kind(2 * alpha * beta) * x_ * others), out)

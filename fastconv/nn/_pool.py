@@ -9,20 +9,11 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import array_of, castable, check_output, flag, is_real, shape_of
-from fastconv._backend import is_on_device, moved, on_its_device
+from fastconv._backend import backend_of, on_its_device
+from fastconv._problem import PoolProblem
 from fastconv._types import ImageFormat, IntsLike, PaddingLike, PaddingName
 from fastconv.nn._elementwise import check_place, stored
-from fastconv.nn._windows import (
-    Windows,
-    as_given,
-    as_images,
-    find_places,
-    in_c,
-    result_shape,
-    run_gradient,
-    run_pool,
-    windows_of,
-)
+from fastconv.nn._windows import as_given, as_images, result_shape, windows_of
 
 
 def pooled(name: str, input: ArrayLike) -> np.ndarray:
@@ -35,7 +26,7 @@ def pooled(name: str, input: ArrayLike) -> np.ndarray:
 def _output(out: np.ndarray | None, shape: tuple[int, ...], dtype: np.dtype, *inputs: Any) -> np.ndarray:
     if out is None:
         return np.empty_like(inputs[0], dtype=dtype, order="C", shape=shape)
-    check_output(out, shape, dtype, inputs, is_on_device(inputs[0]))
+    check_output(out, inputs[0], shape, dtype, inputs)
     return out
 
 
@@ -107,8 +98,7 @@ def max_pool2d(
     if depth > 1:
         np.max(images.reshape(*images.shape[:3], -1, depth), axis=-1, out=result)
         return y
-    if in_c(x):
-        run_pool(windows, False, images, result)
+    if backend_of(x).pool(windows, False, images, result):
         return y
     result[...] = _lowest(x.dtype)
     for _, cells, (rows, columns) in windows.cells(images):
@@ -179,23 +169,20 @@ def avg_pool2d(
     images = as_images(windows, x)
     y = _output(out, result_shape(windows, x.shape, images.shape[3]), x.dtype, x, input)
     if y.size:
-        run_pool(windows, True, images, as_images(windows, y))
+        backend_of(x).pool(windows, True, images, as_images(windows, y))
     return y
 
 
 def _counting(like: np.ndarray, count: int) -> np.ndarray:
     """0, 1, 2, ..., where `like` is."""
-    return moved(np.arange(count), like)
+    return backend_of(like).adopt(np.arange(count), like)  # type: ignore[no-any-return]
 
 
-def _largest(windows: Windows, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def _largest(windows: PoolProblem, images: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Each window's maximum, and its first place in the image, row * W + column; the first NaN where there is one."""
-    if is_on_device(images):
-        from fastconv._cuda.pools import largest
-
-        return largest(windows, images)
-    if in_c(images):
-        return find_places(windows, images)
+    found = backend_of(images).largest(windows, images)
+    if found is not None:
+        return found
     shape = (images.shape[0], *windows.out, images.shape[3])
     best = np.full(shape, _lowest(images.dtype), images.dtype)
     place = np.full(shape, -1, np.int64)
@@ -342,8 +329,9 @@ def max_pool2d_grad(
             raise ValueError(f"{label}: has shape {shape}, but the result has shape {want} (orig_input {x.shape})")
     check_place(out, x)
     values = as_images(windows, dy)
-    if in_c(x) or is_on_device(x):
-        return stored(run_gradient(windows, images, values, images.shape, x.dtype), out)
+    dx = backend_of(x).pool_gradient(windows, images, values, images.shape, x.dtype)
+    if dx is not None:
+        return stored(as_given(windows, dx), out)
     _, place = _largest(windows, images)
     n, h, w, c = images.shape
     index = (np.arange(n)[:, None, None, None] * (h * w) + place) * c + np.arange(c)
@@ -410,6 +398,7 @@ def avg_pool2d_grad(
     if dy.dtype.kind in "iu":
         raise TypeError(f"grad: dtype {dy.dtype} is not a floating one; convert it with astype (shape {dy.shape})")
     if out is not None:
-        check_output(out, shape, dy.dtype, (), is_on_device(dy))
+        check_output(out, dy, shape, dy.dtype, ())
     n, h, w, c = (shape[0], *shape[2:], shape[1]) if windows.first else shape
-    return stored(run_gradient(windows, None, as_images(windows, dy), (n, h, w, c), dy.dtype), out)
+    dx: Any = backend_of(dy).pool_gradient(windows, None, as_images(windows, dy), (n, h, w, c), dy.dtype)
+    return stored(as_given(windows, dx), out)

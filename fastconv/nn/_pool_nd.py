@@ -9,11 +9,10 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import check_output, padding_pairs, spatial, told
-from fastconv._backend import converted, is_on_device, on_its_device
+from fastconv._backend import backend_of, on_its_device
 from fastconv._types import DataFormat, IntsLike, PaddingLike, PaddingName
 from fastconv.nn._elementwise import stored
 from fastconv.nn._pool import avg_pool2d, max_pool2d, pooled
-from fastconv.nn._windows import arithmetic
 
 
 def max_pool(
@@ -159,7 +158,9 @@ def _pool_of_any_rank(
             raise ValueError(f"padding: {list(pairs)} pads the batch or depth dimensions")
         pairs = pairs[2:] if first else pairs[1:-1]
     images = x.transpose(0, *range(2, x.ndim), 1) if first else x
-    wide = images if pool is max_pool2d else converted(images, arithmetic(x.dtype))  # a mean of means is rounded once
+    wide = images
+    if pool is avg_pool2d:  # a mean of means is rounded once
+        wide = backend_of(images).convert(images, np.float64 if x.dtype == np.float64 else np.float32)
     if x.ndim == 3:
         result = pool(wide[:, None], (1, *size), (1, *step), _in_two(pairs, None, 0))[:, 0]
     else:
@@ -172,7 +173,7 @@ def _pool_of_any_rank(
     if first:
         result = result.transpose(0, x.ndim - 1, *range(1, x.ndim - 1)).copy(order="C")
     if out is not None:
-        check_output(out, result.shape, x.dtype, (input,), is_on_device(x))
+        check_output(out, x, result.shape, x.dtype, (input,))
     return stored(result, out)
 
 

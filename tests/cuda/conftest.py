@@ -29,9 +29,9 @@ def cupy(library):
 
 def reset_plans() -> None:
     """Has the next calls ask the device again."""
-    from fastconv._cuda import launch, plans, pointwise, pools
+    from fastconv._cuda import backend, launch, pointwise, pools
 
-    plans._plans.clear()
+    backend.BACKEND.planner.plans.clear()
     launch.device.cache_clear()
     for cached in (launch.compiled, pointwise._launch, pools._launch):
         cached.cache_clear()

@@ -1,0 +1,58 @@
+"""Functions of single elements of NumPy arrays, and what finishes a tensor."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from fastconv._arguments import DTYPES, dense
+from fastconv._cpu import _core
+from fastconv._epilogue import Extras
+from fastconv._threads import threads_for
+
+# Reading and writing an element takes about as long as so many multiply-adds.
+_WORK = 16
+# Those that have a kernel; the others are as fast in NumPy.
+_OF_INTEGERS = frozenset(("relu", "relu6"))
+_ACTIVATIONS = _OF_INTEGERS | {"leaky_relu", "gelu", "gelu_tanh"}
+_GRADIENTS = frozenset(("relu_grad", "silu_grad", "gelu_grad", "gelu_tanh_grad"))
+
+
+def finish(array: np.ndarray, channels_first: bool, extras: Extras) -> None:
+    """The epilogue of a finished tensor, in place: C-contiguous, (..., C) or (..., C, H, W)."""
+    if array.size and (extras.bias is not None or extras.activation is not None):
+        columns = array.shape[-1]
+        if channels_first:
+            columns *= array.shape[-2]
+        threads = threads_for(_WORK * array.size)
+        _core.finish(array, array, columns, channels_first, array.dtype.name, extras.bias, extras.activation, threads)
+
+
+def elementwise(
+    operation: str, operands: tuple[np.ndarray, ...], out: np.ndarray | None, parameter: float
+) -> np.ndarray | None:
+    """An activation or its gradient, as ``Backend.elementwise`` says."""
+    first = operands[0]
+    name, is_gradient = first.dtype.name, operation in _GRADIENTS
+    if name not in DTYPES or not (is_gradient or operation in _ACTIVATIONS):
+        return None
+    if name == "int32" and operation not in _OF_INTEGERS:
+        return None
+    result = np.empty(first.shape, first.dtype) if out is None else out
+    read = [dense(array.copy() if _overlaps(array, out) else array) for array in operands]
+    if first.size:
+        written: Any = np.asarray(result)  # no attribute of a subclass is trusted
+        threads = threads_for(_WORK * first.size)
+        if is_gradient:
+            dy, x = read
+            _core.activation_grad(operation.removesuffix("_grad"), parameter, dy, x, written, name, threads)
+        else:
+            (source,) = read
+            _core.finish(source, written, source.size, False, name, None, operation, threads, parameter)
+    return result
+
+
+def _overlaps(array: np.ndarray, out: np.ndarray | None) -> bool:
+    """Whether the array would change while it is read: it shares memory with `out`, and is not `out` itself."""
+    return out is not None and array is not out and np.may_share_memory(array, out)

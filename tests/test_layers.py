@@ -1,0 +1,89 @@
+"""Nothing imports what stands above it: the order of the layers, from the ground up, and the check that it holds."""
+
+import ast
+from pathlib import Path
+
+import pytest
+
+import fastconv
+
+ROOT = Path(fastconv.__file__).parent
+
+# A module imports only modules of lines above its own, inside functions too. What stands in one line knows nothing of
+# its neighbors.
+LAYERS = """
+_baseline _version _types _problem _backend _cpu _cpu._core _cuda _images
+_arguments _parts _reference
+_options _shape _prepared _epilogue _cpu.summation
+_plan _threads _cpu.winograd
+_cpu.refusals _cpu.elementwise _cpu.pools _cuda.planner _config
+_cpu.implementations _cuda.launch _cuda.memory
+_cpu.plans _cuda.pointwise _cuda.pools _settings
+_cuda.convolutions _cpu.backend
+_cuda.plans
+_cuda.backend
+nn._elementwise nn._windows nn._conv
+nn._gradient nn._activation nn._activation_grad nn._normalization nn._pool nn._softmax nn._variants
+nn._depthwise nn._pool_nd nn._transpose
+nn
+_bands
+filters
+fastconv
+_demo
+_cli
+__main__
+"""
+HEIGHT = {
+    name if name == "fastconv" else f"fastconv.{name}": height
+    for height, line in enumerate(LAYERS.split("\n"))
+    for name in line.split()
+}
+
+
+def module_of(path: Path) -> str:
+    parts = ["fastconv", *path.relative_to(ROOT).with_suffix("").parts]
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+MODULES = {module_of(path): path for path in ROOT.rglob("*.py")}
+
+
+def imported(source: str) -> set[str]:
+    """The modules of fastconv that a module's source imports anywhere in it."""
+    found = set()
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Import):
+            found.update(alias.name for alias in node.names if alias.name.split(".")[0] == "fastconv")
+        elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "fastconv":
+            for alias in node.names:
+                inner = f"{node.module}.{alias.name}"
+                found.add(inner if inner in HEIGHT else node.module)
+    return found
+
+
+def upward(module: str, source: str) -> set[str]:
+    """Imports of modules that do not stand below this one."""
+    return {name for name in imported(source) if HEIGHT[name] >= HEIGHT[module]}
+
+
+def test_every_module_has_its_layer():
+    assert set(MODULES) | {"fastconv._cpu._core"} == set(HEIGHT)
+
+
+@pytest.mark.parametrize("module", sorted(MODULES))
+def test_no_module_imports_one_above_it(module):
+    assert not upward(module, MODULES[module].read_text())
+
+
+def test_an_upward_import_is_found_wherever_it_stands():
+    planted = "def f():\n    from fastconv._cpu import backend\n    from fastconv import nn\n"
+    assert upward("fastconv._arguments", planted) == {"fastconv._cpu.backend", "fastconv.nn"}
+    assert upward("fastconv._parts", "from fastconv._arguments import told") == {"fastconv._arguments"}
+    assert not upward("fastconv._arguments", "from fastconv._problem import Pair")
+
+
+def test_functions_know_no_backend():
+    for module in MODULES:
+        if module.startswith("fastconv.nn"):
+            names = imported(MODULES[module].read_text())
+            assert not any(name.startswith(("fastconv._cpu", "fastconv._cuda")) for name in names), module
