@@ -2,10 +2,8 @@
 #include "depthwise.h"
 #include "epilogue.h"
 #include "float_mode.h"
-#include "pack.h"
 #include "sizes.h"
 #include "team.h"
-#include "strip.h"
 #include <string.h>
 
 enum {
@@ -37,11 +35,12 @@ static void measure(fc_forward *call) {
     call->strip_row_bytes = fc_aligned(p->w * channels * size);
     call->strip_bytes = call->direct ? 0 : fc_rows_reached(p, rows) * call->strip_row_bytes;
     call->sums_bytes = call->in_place ? 0 : fc_aligned(p->ow * channels * size);
-    call->scratch_bytes = call->packed_bytes + call->strip_bytes + call->sums_bytes;
+    call->scratch_bytes = FC_HEADER + call->packed_bytes + call->strip_bytes + call->sums_bytes;
 }
 
-void fc_depthwise_split(fc_forward *call, int threads) {
+static void prepare(fc_forward *call, int threads) {
     const fc_problem *p = &call->problem;
+    call->pack_tasks = 0;
     const int arithmetic = !fc_is_half(call->x.dtype);
     call->direct = arithmetic && multiplier(p) == 1 && (call->x.stride_c == 1 || p->c == 1);
     call->in_place = arithmetic && (call->y.stride_c == 1 || p->f == 1);
@@ -178,7 +177,7 @@ static void one_row(const work *k, int64_t oy, uintptr_t x, fc_depthwise_row t, 
     }
 }
 
-void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch) {
+static void compute(const fc_forward *call, int64_t task, void *scratch) {
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_problem *p = &call->problem;
     const fc_tensor *seen = &call->x, *y = &call->y;
@@ -191,7 +190,7 @@ void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch) {
               .channel = first_c * m,
               .channels = (fc_part_start(p->c, call->channel_tasks, channel_task + 1) - first_c) * m,
               .size = fc_arithmetic(call->kernels, call->x.dtype)->size,
-              .filters = scratch};
+              .filters = (char *)scratch + FC_HEADER};
     k.strip = k.filters + call->packed_bytes;
     k.sums = k.strip + call->strip_bytes;
 
@@ -234,3 +233,5 @@ void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch) {
     }
     fc_float_mode_leave(callers);
 }
+
+const fc_method fc_depthwise = {.name = "depthwise", .prepare = prepare, .task = compute};

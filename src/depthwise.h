@@ -1,16 +1,11 @@
-/* The depthwise convolution, every channel with filters of its own, as independent tasks of an fc_forward. */
+/* The depthwise convolution, for as many groups as input channels, and what other kernels of such rows share with it.
+ */
 #ifndef FC_DEPTHWISE_H
 #define FC_DEPTHWISE_H
 
-#include "backprop_filter.h"
+#include "method.h"
 
-/* fc_forward_split and fc_forward_task, where lanes is FC_DEPTHWISE. */
-void fc_depthwise_split(fc_forward *call, int threads);
-void fc_depthwise_task(const fc_forward *call, int64_t task, void *scratch);
-
-/* fc_backprop_filter_split and fc_backprop_filter_task, there. */
-void fc_depthwise_filter_split(fc_backprop_filter *call, int threads);
-void fc_depthwise_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial);
+extern const fc_method fc_depthwise;
 
 /* Input rows that `rows` output rows reach, at most. */
 int64_t fc_rows_reached(const fc_problem *p, int64_t rows);

@@ -1,8 +1,9 @@
 /* The gradient of depthwise filters: for every tap, the products of the cells that it meets and the outputs' gradients.
  */
+#include "depthwise_filter.h"
 #include "depthwise.h"
 #include "float_mode.h"
-#include "pack.h"
+#include "pixel_blocks.h"
 #include "sizes.h"
 #include "team.h"
 #include <string.h>
@@ -14,7 +15,7 @@ enum {
 
 static int64_t multiplier(const fc_problem *p) { return p->f / p->c; }
 
-void fc_depthwise_filter_split(fc_backprop_filter *call, int threads) {
+static void prepare(fc_backprop_filter *call, int threads) {
     fc_forward *forward = &call->forward;
     const fc_problem *p = &forward->problem;
     const fc_pixel_sum *pixels = &call->pixels;
@@ -143,7 +144,7 @@ static void add_tap_row(const work *k, const fc_region *region, const source *fr
     }
 }
 
-void fc_depthwise_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial) {
+static void compute(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial) {
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_forward *forward = &call->forward;
     const fc_problem *p = &forward->problem;
@@ -168,3 +169,5 @@ void fc_depthwise_filter_task(const fc_backprop_filter *call, int64_t task, void
     }
     fc_float_mode_leave(callers);
 }
+
+const fc_filter_method fc_depthwise_filter = {.name = "depthwise", .prepare = prepare, .task = compute};

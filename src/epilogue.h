@@ -2,7 +2,7 @@
 #ifndef FC_EPILOGUE_H
 #define FC_EPILOGUE_H
 
-#include "forward.h"
+#include "method.h"
 
 /* The epilogue of finished sums, [pixel][channel], from output channel `channel` of the call on. */
 void fc_finish(const fc_forward *call, int64_t channel, void *sums, int64_t pixels, int64_t channels, int64_t stride);

@@ -5,9 +5,17 @@
  * strip; else all are staged, a plane for each channel. Rows of taps above and below the image are skipped. */
 #include "image_filter.h"
 #include "epilogue.h"
-#include "pack.h"
+#include "float_mode.h"
+#include "regions.h"
 #include "sizes.h"
 #include <string.h>
+
+enum {
+    PIXELS = 1 << 15, /* of a region, in rows as long as possible: */
+    COLUMNS = 1 << 12,
+    SUMS = 1 << 19, /* bytes of sums in scratch */
+    VECTOR = 64     /* bytes of the widest vector */
+};
 
 /* The first of a region's input rows, which may lie above the image. */
 static int64_t first_row(const fc_forward *call, const fc_region *region) {
@@ -119,7 +127,10 @@ static void finish_rows(const work *k) {
     }
 }
 
-void fc_image_filter(const fc_forward *call, const fc_region *region, void *strip, void *packed, void *sums) {
+/* Computes a region whole. `strip` is scratch for all that the region reads, two vectors more and, for halves, room to
+ * convert them in, `packed` for the filters; `sums` is y where that has one channel, else scratch for the region's
+ * outputs, which end in y. */
+static void filter(const fc_forward *call, const fc_region *region, void *strip, void *packed, void *sums) {
     const fc_problem *p = &call->problem;
     const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
     const int64_t size = gemm->size, width = 2 * gemm->lanes;
@@ -154,3 +165,44 @@ void fc_image_filter(const fc_forward *call, const fc_region *region, void *stri
     }
     finish_rows(&k);
 }
+
+static int in_place(const fc_forward *call) {
+    return call->problem.f == 1 && fc_is_dense(call) && !fc_is_half(call->y.dtype);
+}
+
+static void measure(fc_forward *call, int64_t rows, int64_t columns, int64_t channels) {
+    const fc_problem *p = &call->problem;
+    const int64_t size = fc_arithmetic_of(call)->size;
+    const int64_t in = (columns + p->kw - 1) * p->c, out = (columns > p->kw ? columns : p->kw) * p->f;
+    call->pixels = rows * columns;
+    fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
+    call->room_bytes = fc_is_half(call->x.dtype) ? fc_aligned((in > out ? in : out) * size) : 0;
+    call->strip_bytes += 2 * VECTOR + call->room_bytes; /* a row's last vectors reach past its end */
+    call->packed_bytes = fc_aligned(p->f * p->kh * p->kw * p->c * size);
+    call->sums_bytes = call->in_place ? 0 : fc_aligned(call->pixels * channels * size);
+    call->scratch_bytes = FC_HEADER + call->packed_bytes + call->strip_bytes + call->sums_bytes;
+}
+
+static void prepare(fc_forward *call, int threads) {
+    const fc_region_rules rules = {.most_sums = SUMS, .in_place = in_place, .measure = measure};
+    const fc_problem *p = &call->problem;
+    call->pack_tasks = 0;
+    call->direct = 0;
+    call->images = p->n;
+    call->panels = 1;
+    call->panel = p->f;
+    call->column_tasks = fc_parts(p->ow, COLUMNS);
+    call->row_tasks = fc_parts(fc_region_rows(call), 1 + PIXELS / fc_parts(p->ow, call->column_tasks));
+    fc_cut_regions(call, &rules, threads);
+}
+
+static void compute(const fc_forward *call, int64_t task, void *scratch) {
+    const fc_float_mode callers = fc_float_mode_enter();
+    const fc_region region = fc_locate(call, task);
+    char *const packed = (char *)scratch + FC_HEADER, *const strip = packed + call->packed_bytes;
+    filter(call, &region, strip, packed,
+           call->in_place ? fc_region_in_place(call, &region) : strip + call->strip_bytes);
+    fc_float_mode_leave(callers);
+}
+
+const fc_method fc_image_filter = {.name = "image_filter", .prepare = prepare, .task = compute};

@@ -5,7 +5,7 @@
  * as planes, one for each channel, the input's padded at the sides; rows above and below the image are skipped. */
 #include "image_gradient.h"
 #include "float_mode.h"
-#include "pack.h"
+#include "pixel_blocks.h"
 #include "sizes.h"
 #include "team.h"
 #include <string.h>
@@ -20,7 +20,8 @@ typedef struct work {
 static int64_t input_columns(const fc_problem *p, int64_t columns) { return columns + p->kw - 1; }
 static int64_t input_rows(const fc_problem *p, int64_t rows) { return fc_least(rows + p->kh - 1, p->h); }
 
-void fc_image_gradient_split(fc_backprop_filter *call) {
+static void prepare(fc_backprop_filter *call, int threads) {
+    (void)threads; /* the slices are the tasks */
     fc_forward *forward = &call->forward;
     const fc_problem *p = &forward->problem;
     const fc_pixel_sum *pixels = &call->pixels;
@@ -90,7 +91,7 @@ static void add_tap_row(const work *k, const fc_region *region, int64_t i) {
         }
 }
 
-void fc_image_gradient_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial) {
+static void compute(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial) {
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_forward *forward = &call->forward;
     const fc_problem *p = &forward->problem;
@@ -108,3 +109,5 @@ void fc_image_gradient_task(const fc_backprop_filter *call, int64_t task, void *
     }
     fc_float_mode_leave(callers);
 }
+
+const fc_filter_method fc_image_filter_gradient = {.name = "image_filter", .prepare = prepare, .task = compute};

@@ -7,9 +7,7 @@
 #include "depthwise.h"
 #include "epilogue.h"
 #include "float_mode.h"
-#include "pack.h"
 #include "sizes.h"
-#include "split.h"
 #include <string.h>
 
 enum { STRIP = 1 << 17 /* bytes of staged rows, where as many as a window has take less */ };
@@ -40,8 +38,9 @@ static void measure(fc_forward *call) {
     call->scratch_bytes = FC_HEADER + call->packed_bytes + call->strip_bytes + call->sums_bytes + call->table_bytes;
 }
 
-void fc_narrow_groups_split(fc_forward *call, int threads) {
+static void prepare(fc_forward *call, int threads) {
     const fc_problem *p = &call->problem;
+    call->pack_tasks = 0;
     call->in_place = !fc_is_half(call->y.dtype) && call->y.stride_c == 1;
     call->row_tasks = threads == 1 ? 1 : fc_least(p->oh, fc_parts(FC_TASKS * threads, p->n));
     for (measure(call); call->strip_bytes > STRIP && call->row_tasks < p->oh; measure(call))
@@ -154,7 +153,7 @@ static void compute(const work *k, int64_t first_row, int64_t end_row) {
     }
 }
 
-void fc_narrow_groups_task(const fc_forward *call, int64_t task, void *scratch) {
+static void compute_task(const fc_forward *call, int64_t task, void *scratch) {
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_problem *p = &call->problem;
     const int64_t row_task = task % call->row_tasks, together = width_of(call) / filters_of(p);
@@ -169,3 +168,5 @@ void fc_narrow_groups_task(const fc_forward *call, int64_t task, void *scratch) 
     }
     fc_float_mode_leave(callers);
 }
+
+const fc_method fc_narrow_groups = {.name = "narrow_groups", .prepare = prepare, .task = compute_task};

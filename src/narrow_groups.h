@@ -1,11 +1,10 @@
-/* Groups of few channels: convolutions whose vectors hold the outputs of several groups, as independent tasks. */
+/* Groups of few channels, whose vectors hold the outputs of several groups: for 4-byte arithmetic, dense taps along the
+ * row, and folded sums in blocks of whole runs. */
 #ifndef FC_NARROW_GROUPS_H
 #define FC_NARROW_GROUPS_H
 
-#include "forward.h"
+#include "method.h"
 
-/* fc_forward_split and fc_forward_task, where lanes is FC_GROUPS. */
-void fc_narrow_groups_split(fc_forward *call, int threads);
-void fc_narrow_groups_task(const fc_forward *call, int64_t task, void *scratch);
+extern const fc_method fc_narrow_groups;
 
 #endif

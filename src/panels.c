@@ -1,10 +1,14 @@
 /* Packing filters: a task's own, as it needs them, or the whole bank at once for many calls. */
 #include "panels.h"
-#include "pack.h"
-#include "split.h"
-#include "winograd.h"
+#include "sizes.h"
 
 enum { PANELS = 8 /* packed together, as their rows lie side by side */ };
+
+int64_t fc_panel_width(const fc_forward *call) { return 2 * fc_arithmetic_of(call)->lanes; }
+
+int64_t fc_panels(const fc_forward *call) {
+    return fc_parts(call->problem.f / call->problem.groups, fc_panel_width(call));
+}
 
 int fc_evenly_spaced(const fc_forward *call) {
     const fc_problem *p = &call->problem;
@@ -54,20 +58,11 @@ static int64_t group_bytes(const fc_forward *call) {
     return fc_panels(call) * fc_panel_width(call) * terms * fc_arithmetic_of(call)->size;
 }
 
-int64_t fc_packed_size(const fc_forward *call) {
-    return call->lanes == FC_WINOGRAD ? fc_transformed_size(call) : call->problem.groups * group_bytes(call);
-}
+int64_t fc_bank_size(const fc_forward *call) { return call->problem.groups * group_bytes(call); }
 
-int64_t fc_pack_tasks(const fc_forward *call) {
-    return call->lanes == FC_WINOGRAD ? fc_transform_tasks(call) : call->problem.groups;
-}
+int64_t fc_bank_tasks(const fc_forward *call) { return call->problem.groups; }
 
-/* A group a task. */
-void fc_pack(const fc_forward *call, int64_t task, void *packed) {
-    if (call->lanes == FC_WINOGRAD) {
-        fc_transform_filters(call, task, packed);
-        return;
-    }
+void fc_pack_bank(const fc_forward *call, int64_t task, void *packed) {
     fc_forward whole = *call;
     whole.packed = packed;
     const fc_region region = {.group = task, .channels = call->problem.f / call->problem.groups};

@@ -4,10 +4,14 @@
  * hold padding too, and neighbouring windows overlap in them where the taps are dense; else each pixel gets its own
  * copy of its terms. Other sums want c terms side by side: rows hold only pixels of the image, on the lattice that the
  * windows touch, at a pitch of an odd number of cache lines, so that a tile's pixels never share a cache set. */
-#include "pack.h"
-#include "sizes.h"
 #include "strip.h"
+#include "sizes.h"
 #include <string.h>
+
+enum {
+    WAYS = 8,      /* lines of a set of the first cache */
+    ALIASED = 2048 /* pixels this many bytes apart share two of the first cache's sets */
+};
 
 typedef struct lattice {
     int64_t step;  /* cells of the image between neighbours */
@@ -43,7 +47,7 @@ static int64_t group_channels(const fc_problem *p) { return p->c / p->groups; }
 
 static int gathered(const fc_problem *p) { return p->dilation_w > 1 || p->stride_w > p->kw; }
 
-static int64_t term_size(const fc_forward *call) { return fc_arithmetic(call->kernels, call->x.dtype)->size; }
+static int64_t term_size(const fc_forward *call) { return fc_arithmetic_of(call)->size; }
 
 static int64_t pixel_pitch(const fc_problem *p) { return (group_channels(p) + 15) / 16 * 16 | 16; }
 
@@ -63,6 +67,12 @@ static int rows_by_tap(const fc_problem *p, int64_t rows) {
 int fc_windows_in_place(const fc_forward *call) {
     if (fc_is_half(call->x.dtype) || call->sum.folded) return 0;
     return call->x.stride_c == 1 || group_channels(&call->problem) == 1;
+}
+
+int fc_is_aliased(const fc_forward *call) {
+    const fc_problem *p = &call->problem;
+    const int64_t step = p->stride_w * call->x.stride_w * fc_dtype_size(call->x.dtype);
+    return group_channels(p) > 1 && fc_arithmetic_of(call)->rows > WAYS && p->ow > 1 && step % ALIASED == 0;
 }
 
 fc_view fc_direct_view(const fc_forward *call, int64_t group) {

@@ -2,7 +2,7 @@
 #ifndef FC_STRIP_H
 #define FC_STRIP_H
 
-#include "forward.h"
+#include "method.h"
 
 /* A rectangle of output pixels of one range of channels: one task. */
 typedef struct fc_region {
@@ -21,6 +21,9 @@ typedef struct fc_view {
 
 /* Whether the terms of every run lie side by side in the caller's tensor, in the arithmetic type. */
 int fc_windows_in_place(const fc_forward *call);
+
+/* Whether neighbouring pixels of x fall into the same sets of the first cache, more of them than a set has lines. */
+int fc_is_aliased(const fc_forward *call);
 
 /* The view of the caller's tensor itself. */
 fc_view fc_direct_view(const fc_forward *call, int64_t group);

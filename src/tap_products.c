@@ -4,19 +4,27 @@
  * taps of all filters, kh * kw * f columns, summing over its channels; then every output adds up the products of its
  * window, tap by tap. One input row's products are in the cache at a time. */
 #include "tap_products.h"
-#include "pack.h"
+#include "epilogue.h"
+#include "float_mode.h"
+#include "regions.h"
 #include "sizes.h"
 #include <string.h>
 
+enum {
+    ROWS = 8,           /* of outputs a filter row, of a region: it reads kh - 1 more */
+    PRODUCTS = 1 << 15, /* most of its products of one row: 128 KB in float32 */
+    SUMS = 1 << 20      /* bytes of sums in scratch */
+};
+
 static int64_t columns_of(const fc_problem *p) { return p->kh * p->kw * p->f; }
 
-int64_t fc_tap_filters_size(const fc_forward *call) {
+static int64_t filters_size(const fc_forward *call) {
     const fc_gemm *gemm = fc_arithmetic(call->kernels, call->x.dtype);
     const int64_t width = 2 * gemm->lanes;
     return fc_aligned(fc_parts(columns_of(&call->problem), width) * width * call->problem.c * gemm->size);
 }
 
-int64_t fc_tap_products_size(const fc_forward *call, int64_t columns) {
+static int64_t products_size(const fc_forward *call, int64_t columns) {
     const fc_problem *p = &call->problem;
     const int64_t pixels = fc_least(columns + p->kw - 1, p->w);
     return fc_aligned(pixels * columns_of(p) * fc_arithmetic(call->kernels, call->x.dtype)->size);
@@ -91,8 +99,10 @@ static void add_taps(const fc_forward *call, const fc_region *region, int64_t i,
     }
 }
 
-void fc_tap_products(const fc_forward *call, const fc_region *region, const fc_view *view, const void **table,
-                     void *filters, void *products, void *sums) {
+/* The region's outputs, [pixel][channel], into `sums`. `filters` and `products` are scratch of those sizes; `table`
+ * holds as many addresses as a tile has rows. */
+static void multiply_and_add(const fc_forward *call, const fc_region *region, const fc_view *view, const void **table,
+                             void *filters, void *products, void *sums) {
     const fc_problem *p = &call->problem;
     const int64_t row_size = region->columns * p->f * fc_arithmetic(call->kernels, call->x.dtype)->size;
     const int64_t top = region->row - p->pad_top, left = region->column - p->pad_left;
@@ -112,3 +122,47 @@ void fc_tap_products(const fc_forward *call, const fc_region *region, const fc_v
         }
     }
 }
+
+static int in_place(const fc_forward *call) {
+    (void)call;
+    return 0;
+}
+
+static void measure(fc_forward *call, int64_t rows, int64_t columns, int64_t channels) {
+    const fc_gemm *gemm = fc_arithmetic_of(call);
+    call->pixels = rows * columns;
+    call->strip_row_bytes = call->strip_bytes = 0;
+    if (!call->direct) fc_strip_size(call, rows, columns, &call->strip_row_bytes, &call->strip_bytes);
+    call->table_bytes = fc_aligned(gemm->rows * (int64_t)sizeof(void *));
+    call->packed_bytes = filters_size(call) + products_size(call, columns);
+    call->sums_bytes = fc_aligned(call->pixels * channels * gemm->size);
+    call->scratch_bytes = FC_HEADER + call->table_bytes + call->packed_bytes + call->strip_bytes + call->sums_bytes;
+}
+
+static void prepare(fc_forward *call, int threads) {
+    const fc_region_rules rules = {.most_sums = SUMS, .in_place = in_place, .measure = measure};
+    const fc_problem *p = &call->problem;
+    call->pack_tasks = 0;
+    call->direct = fc_windows_in_place(call) && !fc_is_aliased(call);
+    call->images = p->n;
+    call->panels = 1;
+    call->panel = p->f;
+    call->column_tasks = fc_parts(p->ow, 1 + PRODUCTS / columns_of(p));
+    call->row_tasks = fc_parts(fc_region_rows(call), ROWS * p->kh);
+    fc_cut_regions(call, &rules, threads);
+}
+
+static void compute(const fc_forward *call, int64_t task, void *scratch) {
+    const fc_float_mode callers = fc_float_mode_enter();
+    const fc_region region = fc_locate(call, task);
+    const void **table = (const void **)((char *)scratch + FC_HEADER);
+    char *const filters = (char *)table + call->table_bytes, *const strip = filters + call->packed_bytes;
+    char *const sums = strip + call->strip_bytes;
+    const fc_view view = call->direct ? fc_direct_view(call, 0) : fc_stage_strip(call, &region, strip);
+    multiply_and_add(call, &region, &view, table, filters, filters + filters_size(call), sums);
+    fc_finish(call, 0, sums, region.rows * region.columns, region.channels, region.channels);
+    fc_store_region(call, &region, sums, region.channels);
+    fc_float_mode_leave(callers);
+}
+
+const fc_method fc_tap_products = {.name = "tap_products", .prepare = prepare, .task = compute};

@@ -10,9 +10,10 @@
 #include "winograd.h"
 #include "epilogue.h"
 #include "float_mode.h"
-#include "pack.h"
+#include "implicit_gemm.h"
+#include "panels.h"
 #include "sizes.h"
-#include "split.h"
+#include "winograd_outliers.h"
 #include "winograd_tiles.h"
 #include <string.h>
 
@@ -97,7 +98,7 @@ static int64_t ranges_of_own(const fc_grid *g, int threads) {
     return ranges < more ? more : ranges > threads ? fc_parts(ranges, threads) * threads : ranges;
 }
 
-void fc_winograd_split(fc_forward *call, int threads) {
+static void prepare(fc_forward *call, int threads) {
     call->direct = fc_windows_in_place(call);
     call->pixels = 1;
     fc_grid g = fc_grid_of(call);
@@ -345,7 +346,7 @@ static void multiply_packed(const work *k, share bundle) {
     for (; bundle.first < all; bundle.first += bundle.channels) multiply(k, &bundle, &filters, bundle.first, nothing);
 }
 
-void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
+static void compute(const fc_forward *call, int64_t task, void *scratch) {
     const fc_float_mode callers = fc_float_mode_enter();
     const int64_t range = task / call->channel_tasks, channel_task = task % call->channel_tasks;
     work k = {.call = call, .g = fc_grid_of(call), .scratch = scratch};
@@ -379,3 +380,15 @@ void fc_winograd_task(const fc_forward *call, int64_t task, void *scratch) {
     }
     fc_float_mode_leave(callers);
 }
+
+const fc_method fc_winograd_forward = {
+    .name = "winograd",
+    .holds = 1,
+    .prepare = prepare,
+    .task = compute,
+    .packed_size = fc_transformed_size,
+    .pack_tasks = fc_transform_tasks,
+    .pack = fc_transform_filters,
+    .magnitudes_size = fc_filter_magnitudes_size,
+    .weigh = fc_weigh_filters,
+};

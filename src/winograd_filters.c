@@ -1,10 +1,8 @@
 /* Transforms filters for Winograd's minimal filtering: a bundle of panels and a part of the channels at a time. */
 #include "winograd_filters.h"
 #include "float_mode.h"
-#include "pack.h"
+#include "panels.h"
 #include "sizes.h"
-#include "split.h"
-#include "winograd.h"
 
 enum {
     CHUNK = 32, /* channels that are laid out for their transform at a time */

@@ -4,7 +4,7 @@
 #ifndef FC_WINOGRAD_FILTERS_H
 #define FC_WINOGRAD_FILTERS_H
 
-#include "forward.h"
+#include "method.h"
 
 enum {
     FC_WIDEST = 15, /* taps of a filter, along an axis, at most */
@@ -49,6 +49,11 @@ int64_t fc_filter_plane(int64_t columns, int64_t channels);
  * channels is the first to be written. */
 void fc_transform_panels(const fc_forward *call, int64_t panel, int64_t panels, int64_t first, int64_t channels,
                          const fc_bank *to, int64_t at);
+
+/* All filters transformed for several calls, in tasks, and how many bytes that takes. */
+int64_t fc_transformed_size(const fc_forward *call);
+int64_t fc_transform_tasks(const fc_forward *call);
+void fc_transform_filters(const fc_forward *call, int64_t task, void *transformed);
 
 /* Of all filters, as fc_transform_filters left them, those from this panel on. */
 fc_bank fc_packed_bank(const fc_forward *call, const void *packed, int64_t panel);

@@ -6,7 +6,7 @@
  * slice: some blocks of them at a time are transformed, and multiplied while they are in the caches. */
 #include "winograd_gradient.h"
 #include "float_mode.h"
-#include "pack.h"
+#include "pixel_blocks.h"
 #include "sizes.h"
 #include "team.h"
 #include "winograd_evenness.h"
@@ -71,7 +71,7 @@ static fc_exponents exponents_of(const fc_backprop_filter *call, void *partial) 
     return fc_place_exponents(&call->forward, (uint8_t *)partial + finite_at(call) + call->tasks);
 }
 
-void fc_winograd_gradient_split(fc_backprop_filter *call, int threads) {
+static void prepare(fc_backprop_filter *call, int threads) {
     fc_forward *forward = &call->forward;
     const fc_problem *p = &forward->problem;
     forward->direct = fc_windows_in_place(forward);
@@ -222,7 +222,7 @@ static int gather(const work *k, float *to) {
     return finite;
 }
 
-void fc_winograd_gradient_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial) {
+static void compute(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial) {
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_problem *p = &call->forward.problem;
     const int64_t ranges = call->term_tasks * call->channel_tasks;
@@ -261,10 +261,13 @@ void fc_winograd_gradient_task(const fc_backprop_filter *call, int64_t task, voi
     fc_float_mode_leave(callers);
 }
 
-fc_verdict fc_winograd_gradient_verdict(const fc_backprop_filter *call, void *partial) {
+static fc_verdict verdict_of(const fc_backprop_filter *call, void *partial) {
     const fc_exponents exponents = exponents_of(call, partial);
     if (!fc_is_even(&call->forward, &exponents)) return FC_UNEVEN;
     for (int64_t task = 0; task < call->tasks; task++)
         if (!((const char *)partial)[finite_at(call) + task]) return FC_NOT_FINITE;
     return FC_SOUND;
 }
+
+const fc_filter_method fc_winograd_gradient = {
+    .name = "winograd", .prepare = prepare, .task = compute, .verdict = verdict_of};

@@ -12,7 +12,7 @@
 #ifndef FC_WINOGRAD_OUTLIERS_H
 #define FC_WINOGRAD_OUTLIERS_H
 
-#include "winograd_tiles.h"
+#include "winograd_grid.h"
 
 /* What is known of a call's filters. */
 typedef struct fc_filter_magnitudes {

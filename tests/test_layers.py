@@ -1,6 +1,7 @@
 """Nothing imports what stands above it: the order of the layers, from the ground up, and the check that it holds."""
 
 import ast
+import re
 from pathlib import Path
 
 import pytest
@@ -33,11 +34,31 @@ _demo
 _cli
 __main__
 """
-HEIGHT = {
-    name if name == "fastconv" else f"fastconv.{name}": height
-    for height, line in enumerate(LAYERS.split("\n"))
-    for name in line.split()
-}
+# The same of a name.c and its name.h in src/, and of what they include.
+C_LAYERS = """
+sizes float_mode problem half wait shares scratch
+kernels team blocks
+dispatch pack
+few_bits pool elementwise method
+epilogue strip filter_method
+depthwise panels regions pixel_blocks
+narrow_groups winograd_filters image_filter implicit_gemm tap_products depthwise_filter image_gradient outer_products
+winograd_grid
+winograd_outliers
+winograd_tiles
+winograd winograd_evenness
+winograd_gradient forward
+backprop_filter
+"""
+
+
+def heights(layers: str) -> dict[str, int]:
+    return {name: height for height, line in enumerate(layers.split("\n")) for name in line.split()}
+
+
+HEIGHT = {name if name == "fastconv" else f"fastconv.{name}": height for name, height in heights(LAYERS).items()}
+C_HEIGHT = heights(C_LAYERS)
+SOURCES = sorted((Path(__file__).parents[1] / "src").glob("*.[ch]"))
 
 
 def module_of(path: Path) -> str:
@@ -87,3 +108,25 @@ def test_functions_know_no_backend():
         if module.startswith("fastconv.nn"):
             names = imported(MODULES[module].read_text())
             assert not any(name.startswith(("fastconv._cpu", "fastconv._cuda")) for name in names), module
+
+
+def included(source: str) -> set[str]:
+    """The headers of its own folder that a C file includes, without their ending."""
+    return set(re.findall(r'^#include "([a-z_]+)\.h"', source, re.M))
+
+
+def c_upward(name: str, source: str) -> set[str]:
+    return {other for other in included(source) - {name} if C_HEIGHT[other] >= C_HEIGHT[name]}
+
+
+def test_every_c_file_has_its_layer():
+    assert {path.stem for path in SOURCES} == set(C_HEIGHT)
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+def test_no_c_file_includes_what_stands_above_it(path):
+    assert not c_upward(path.stem, path.read_text())
+
+
+def test_an_upward_include_is_found():
+    assert c_upward("strip", '#include "strip.h"\n#include "winograd.h"\n#include "sizes.h"\n') == {"winograd"}

@@ -53,9 +53,9 @@ cdef extern from "kernels.h" nogil:
     const fc_kernels *fc_kernels_built(int index)
     int fc_kernels_supported(int index)
 
-cdef extern from "forward.h" nogil:
-    ctypedef enum fc_lanes:
-        FC_CHANNELS, FC_PIXELS, FC_DEPTHWISE, FC_TAPS, FC_GROUPS, FC_WINOGRAD
+cdef extern from "method.h" nogil:
+    ctypedef struct fc_method:
+        const char *name
 
     ctypedef struct fc_forward:
         fc_problem problem
@@ -64,23 +64,31 @@ cdef extern from "forward.h" nogil:
         const fc_kernels *kernels
         fc_tensor x, y
         fc_filters w
-        fc_lanes lanes
+        const fc_method *method
         fc_epilogue epilogue
         const void *magnitudes
         const void *packed
         int64_t tasks, pack_tasks
         int64_t scratch_bytes
 
-    void fc_forward_split(fc_forward *call, int threads)
+    void fc_prepare(fc_forward *call, int threads)
+    bint fc_can_pack(const fc_forward *call)
     int64_t fc_packed_size(const fc_forward *call)
     int64_t fc_pack_tasks(const fc_forward *call)
     void fc_pack(const fc_forward *call, int64_t task, void *packed)
+    int64_t fc_magnitudes_size(const fc_forward *call)
+    void fc_weigh(const fc_forward *call, void *magnitudes)
+
+cdef extern from "forward.h" nogil:
+    const fc_method *fc_methods[]
     void fc_forward_begin(void *scratch)
     void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch)
 
-cdef extern from "winograd_outliers.h" nogil:
-    int64_t fc_filter_magnitudes_size(const fc_forward *call)
-    void fc_weigh_filters(const fc_forward *call, void *memory)
+cdef extern from "implicit_gemm.h" nogil:
+    const fc_method fc_implicit_gemm
+
+cdef extern from "winograd.h" nogil:
+    const fc_method fc_winograd_forward
 
 cdef extern from "winograd_filters.h" nogil:
     cdef enum:
@@ -155,11 +163,20 @@ cdef extern from "elementwise.h" nogil:
 
     void fc_activation_grad_range(const fc_activation_grad *call, int64_t first, int64_t end)
 
-cdef extern from "backprop_filter.h" nogil:
+cdef extern from "filter_method.h" nogil:
+    ctypedef enum fc_verdict:
+        FC_SOUND
+        FC_NOT_FINITE
+        FC_UNEVEN
+
+    ctypedef struct fc_filter_method:
+        const char *name
+
     ctypedef struct fc_pixel_sum:
         int64_t rows, columns, slices, portions
 
     ctypedef struct fc_backprop_filter:
+        const fc_filter_method *method
         fc_forward forward
         fc_pixel_sum pixels
         int64_t portion
@@ -167,12 +184,12 @@ cdef extern from "backprop_filter.h" nogil:
         int64_t tasks, sums
         int64_t scratch_bytes, partial_bytes
 
-    ctypedef enum fc_verdict:
-        FC_SOUND
-        FC_NOT_FINITE
-        FC_UNEVEN
+    void fc_prepare_filter(fc_backprop_filter *call, int threads)
+    void fc_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial)
+    fc_verdict fc_filter_verdict(const fc_backprop_filter *call, void *partial)
 
-    void fc_backprop_filter_split(fc_backprop_filter *call, int threads)
-    void fc_backprop_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial)
-    void fc_backprop_filter_sum(const fc_backprop_filter *call, int64_t sum, void *partial)
-    fc_verdict fc_backprop_filter_verdict(const fc_backprop_filter *call, void *partial)
+cdef extern from "backprop_filter.h" nogil:
+    const fc_filter_method *fc_filter_methods[]
+
+cdef extern from "pixel_blocks.h" nogil:
+    void fc_sum_slices(const fc_backprop_filter *call, int64_t sum, void *partial)

@@ -102,7 +102,7 @@ class Forward:
         channels_first: bool,
         sum: Summation,
         one_row: bool,
-        lanes: str,
+        method: str,
         rung: Rung | None,
     ) -> None: ...
     def run(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int, extras: Extras | None) -> None: ...
@@ -127,7 +127,7 @@ class BackpropFilter:
         problem: ConvProblem,
         sum: Summation,
         pixels: PixelSum,
-        lanes: str,
+        method: str,
         rung: Rung | None,
         dtype: str,
         channels_first: bool,

@@ -101,9 +101,8 @@ cdef class Forward:
     """A forward convolution of one problem, dtype and layout.
 
     `sum` is the planner's Summation. With `one_row`, for 1x1 filters, images whose pixels are evenly spaced are
-    computed as one row of pixels: a plain matrix product. `lanes` tells what the lanes of a vector hold: "channels",
-    "pixels" (src/image_filter.c), "depthwise" channels (src/depthwise.c), "taps" (src/tap_products.c), those of several
-    "groups" (src/narrow_groups.c) or, with the planner's Rung, of "winograd" (src/winograd.c).
+    computed as one row of pixels: a plain matrix product. `method` names one of src/forward.c; that of "winograd" takes
+    the planner's Rung.
     """
     cdef fc_problem problem
     cdef fc_sum sum
@@ -112,9 +111,9 @@ cdef class Forward:
     cdef int number  # NumPy's, of the dtype
     cdef bint channels_first
     cdef bint one_row
-    cdef fc_lanes lanes
+    cdef const fc_method *method
 
-    def __init__(self, problem, str dtype, bint channels_first, sum, bint one_row, str lanes, rung):
+    def __init__(self, problem, str dtype, bint channels_first, sum, bint one_row, str method, rung):
         self.problem = problem_of(problem)
         self.sum = sum_of(sum)
         self.winograd = winograd_of(rung)
@@ -122,7 +121,7 @@ cdef class Forward:
         self.number = numpy.dtype(dtype).num
         self.channels_first = channels_first
         self.one_row = one_row
-        self.lanes = LANES[lanes]
+        self.method = method_of(method)
 
     def run(self, cnp.ndarray x, cnp.ndarray w, cnp.ndarray y, int threads, extras):
         """Computes y, a dense array, from behaved 4-D arrays x and w; x may have any number of images.
@@ -138,7 +137,7 @@ cdef class Forward:
         call.sum = self.sum
         call.winograd = self.winograd
         call.kernels = chosen
-        call.lanes = self.lanes
+        call.method = self.method
         call.x = tensor(x, self.dtype, self.channels_first, p.h, p.w, p.c)
         call.y = tensor(y, self.dtype, self.channels_first, p.oh, p.ow, p.f)
         call.w = filters_of(w, p.f // p.groups)
@@ -154,7 +153,7 @@ cdef class Forward:
 cdef class Parts:
     """A convolution in parts, forward or, where `gradient`, of its input's gradient: one problem, dtype and layout.
 
-    `parts` holds for each the planner's Part, its Summation, and one_row, lanes and rung as in Forward. Cells that
+    `parts` holds for each the planner's Part, its Summation, and one_row, method and rung as in Forward. Cells that
     belong to no part become zero; there are none where `complete`.
     """
     cdef fc_problem problem
@@ -213,9 +212,9 @@ cdef class Parts:
             raise MemoryError(f"no memory for {count} parts")
         try:
             for index in range(count):
-                part, sum, one_row, lanes, rung = self.parts[index]
+                part, sum, one_row, method, rung = self.parts[index]
                 calls[index].kernels = chosen
-                calls[index].lanes = LANES[lanes]
+                calls[index].method = method_of(method)
                 calls[index].sum = sum_of(sum)
                 calls[index].winograd = winograd_of(rung)
                 set_part(&calls[index], part, p.n, x, y, filters)
@@ -246,23 +245,21 @@ cdef struct filter_job:
 cdef class BackpropFilter:
     """The gradient of a convolution's filters, for one problem, dtype and layout.
 
-    `lanes` tells what the lanes of a vector hold: output "channels" of a group; "pixels" (src/image_gradient.c);
-    "depthwise" channels (src/depthwise_filter.c); or, with the planner's Rung, channels of "winograd" tiles
-    (src/winograd_gradient.c).
+    `method` names one of src/backprop_filter.c; that of "winograd" takes the planner's Rung.
     """
     cdef fc_problem problem
     cdef fc_sum sum
     cdef fc_pixel_sum pixels
     cdef fc_winograd winograd
-    cdef fc_lanes lanes
+    cdef const fc_filter_method *method
     cdef fc_dtype dtype
     cdef int number  # NumPy's, of the dtype
     cdef bint channels_first
 
-    def __init__(self, problem, sum, pixels, str lanes, rung, str dtype, bint channels_first):
+    def __init__(self, problem, sum, pixels, str method, rung, str dtype, bint channels_first):
         self.problem = problem_of(problem)
         self.sum = sum_of(sum)
-        self.lanes = LANES[lanes]
+        self.method = filter_method_of(method)
         self.winograd = winograd_of(rung)
         (self.pixels.rows, self.pixels.columns, self.pixels.slices, self.pixels.portions) = pixels
         self.dtype = DTYPES[dtype]
@@ -280,7 +277,7 @@ cdef class BackpropFilter:
         cdef fc_problem *p = &call.forward.problem
         check_arrays(self.channels_first, p, self.number, x, dw, dy, dw)
         call.forward.sum = self.sum
-        call.forward.lanes = self.lanes
+        call.method = self.method
         call.forward.winograd = self.winograd
         call.forward.kernels = chosen
         call.forward.x = tensor(x, self.dtype, self.channels_first, p.h, p.w, p.c)
@@ -289,11 +286,11 @@ cdef class BackpropFilter:
         call.w = cnp.PyArray_DATA(dw)
         cdef bint is_exact = False
         with nogil:
-            if self.lanes == FC_WINOGRAD:
+            if self.winograd.rows:
                 is_exact = gradient_is_exact(&call.forward)
         if is_exact:
             return "all"
-        fc_backprop_filter_split(&call, threads)
+        fc_prepare_filter(&call, threads)
         threads = <int>min(<int64_t>threads, call.tasks)
         cdef filter_job job
         job.call = &call
@@ -311,7 +308,7 @@ cdef class BackpropFilter:
     cdef str verdict(self, filter_job *job):
         cdef fc_verdict verdict
         with nogil:
-            verdict = fc_backprop_filter_verdict(job.call, job.partial)
+            verdict = fc_filter_verdict(job.call, job.partial)
         return None if verdict == FC_SOUND else "all" if verdict == FC_UNEVEN else "not finite"
 
 
@@ -321,14 +318,6 @@ include "_memory.pxi"
 include "_launch.pxi"
 include "_layers.pxi"
 
-LANES = {
-    "channels": FC_CHANNELS,
-    "pixels": FC_PIXELS,
-    "depthwise": FC_DEPTHWISE,
-    "taps": FC_TAPS,
-    "groups": FC_GROUPS,
-    "winograd": FC_WINOGRAD,
-}
 ACTIVATIONS = {
     "relu": FC_RELU,
     "relu6": FC_RELU6,
@@ -343,6 +332,26 @@ WINOGRAD_TAPS = FC_WIDEST  # along an axis, at most
 WINOGRAD_RANGE = FC_RANGE  # terms or columns that share transformed tiles in gradients of filters
 IMAGE_LANES = FC_IMAGE_LANES  # that sums over pixels are dealt out to
 DTYPES = {"float32": FC_F32, "float64": FC_F64, "int32": FC_I32, "float16": FC_F16, "bfloat16": FC_BF16}
+
+
+METHODS = {}  # forward, and of gradients of filters: their names, and their places in the tables in C
+FILTER_METHODS = {}
+cdef int place = 0
+while fc_methods[place] != NULL:
+    METHODS[_text(fc_methods[place].name)] = place
+    place += 1
+place = 0
+while fc_filter_methods[place] != NULL:
+    FILTER_METHODS[_text(fc_filter_methods[place].name)] = place
+    place += 1
+
+
+cdef const fc_method *method_of(str name) except NULL:
+    return fc_methods[<int>METHODS[name]]
+
+
+cdef const fc_filter_method *filter_method_of(str name) except NULL:
+    return fc_filter_methods[<int>FILTER_METHODS[name]]
 
 
 cdef char *take_scratch(int64_t size) except NULL:
@@ -362,13 +371,12 @@ cdef int run_calls(fc_forward *calls, int count, int threads) except -1:
     job.calls = calls
     job.each = 0
     for index in range(count):
-        fc_forward_split(&calls[index], threads)
+        fc_prepare(&calls[index], threads)
         tasks += calls[index].tasks
         job.each = max(job.each, calls[index].scratch_bytes)
         if calls[index].pack_tasks:
             packed += fc_packed_size(&calls[index])
-        if calls[index].lanes == FC_WINOGRAD:
-            packed += fc_filter_magnitudes_size(&calls[index])
+        packed += fc_magnitudes_size(&calls[index])
     if tasks == 0:
         return 0
     cdef int team = <int>min(<int64_t>threads, tasks)
@@ -382,10 +390,10 @@ cdef int run_calls(fc_forward *calls, int count, int threads) except -1:
             if calls[index].pack_tasks:
                 pack(&calls[index], calls[index].pack_tasks, filters, threads)
                 filters += fc_packed_size(&calls[index])
-            if calls[index].lanes == FC_WINOGRAD:
-                fc_weigh_filters(&calls[index], filters)
+            if fc_magnitudes_size(&calls[index]):
+                fc_weigh(&calls[index], filters)
                 calls[index].magnitudes = filters
-                filters += fc_filter_magnitudes_size(&calls[index])
+                filters += fc_magnitudes_size(&calls[index])
         run_tasks(forward_task, &job, tasks, team)
     finally:
         fc_give_scratch(job.scratch)
@@ -405,12 +413,12 @@ cdef void forward_task(const void *job, int64_t task, int slot) noexcept nogil:
 
 cdef void filter_task(const void *job, int64_t task, int slot) noexcept nogil:
     cdef const filter_job *j = <const filter_job *>job
-    fc_backprop_filter_task(j.call, task, j.scratch + slot * j.each, j.partial)
+    fc_filter_task(j.call, task, j.scratch + slot * j.each, j.partial)
 
 
 cdef void filter_sum(const void *job, int64_t task, int slot) noexcept nogil:
     cdef const filter_job *j = <const filter_job *>job
-    fc_backprop_filter_sum(j.call, task, j.partial)
+    fc_sum_slices(j.call, task, j.partial)
 
 
 cdef struct pack_job:
@@ -454,14 +462,14 @@ cdef int use_packed(fc_forward *call, dict packings, view, int threads) except -
 
     `view` tells which of the filters these are, and in what order.
     """
-    if packings is None or call.lanes not in (FC_CHANNELS, FC_WINOGRAD):
+    if packings is None or not fc_can_pack(call):
         return 0
     cdef fc_sum *sum = &call.sum
     cdef fc_winograd *rung = &call.winograd
     cdef fc_problem *p = &call.problem
     key = (
         view, p.kh, p.kw, p.c, p.f, p.groups, sum.folded, sum.block_runs, sum.chunk,
-        call.lanes, rung.rows, rung.columns, rung.rows and p.stride_h, instruction_set(),
+        <size_t>call.method, rung.rows, rung.columns, rung.rows and p.stride_h, instruction_set(),
         call.w.h, call.w.w, call.w.depth, call.w.column,  # a reshaped bank has the same packings, and other steps
     )
     found = packings.get(key)

@@ -21,7 +21,7 @@ cdef extern from "few_bits.h" nogil:
 cdef int bits_of_filters(const fc_forward *call) noexcept nogil:
     """How many bits hold all filters of a call by Winograd's method; 0 if they are too many, or all zeros."""
     cdef fc_bits seen = fc_no_bits
-    if call.lanes != FC_WINOGRAD:
+    if call.method != &fc_winograd_forward:
         return 0
     if not fc_add_bits_of_filters(call.kernels, call.x.dtype, &call.w, &call.problem, FC_EXACT_BITS - 1, &seen):
         return 0
@@ -103,7 +103,7 @@ cdef int take_apart(const fc_forward *call, fc_forward *parts) noexcept nogil:
         parts[count].x.data = <char *>call.x.data + image * call.x.stride_n * size
         parts[count].y.data = <char *>call.y.data + image * call.y.stride_n * size
         if is_exact:
-            parts[count].lanes = FC_CHANNELS
+            parts[count].method = &fc_implicit_gemm
             parts[count].packed = NULL
             memset(&parts[count].winograd, 0, sizeof(parts[count].winograd))
         last = is_exact

@@ -27,15 +27,15 @@ Run = Callable[[np.ndarray, np.ndarray, np.ndarray, int, Extras | None], object]
 class Method(NamedTuple):
     """The configuration of a forward pass by one of the methods in C."""
 
-    lanes: str = "channels"
+    name: str
     one_row: bool = False
     rung: Rung | None = None
 
     def arguments(self, problem: ConvProblem, gradient: bool) -> tuple[Any, ...]:
         """What ``_core`` wants to know beside the problem, which is a phase of backprop-input with `gradient`."""
         # Each tap's channels are summed like those of a 1x1 filter.
-        summed = problem._replace(kh=1, kw=1) if self.lanes == "taps" else problem
-        return summation(summed, gradient), self.one_row, self.lanes, self.rung
+        summed = problem._replace(kh=1, kw=1) if self.name == "tap_products" else problem
+        return summation(summed, gradient), self.one_row, self.name, self.rung
 
 
 def _unless(
@@ -90,9 +90,9 @@ def _bind_parts(gradient: bool) -> Callable[[ConvProblem, np.dtype, bool, Option
 
 
 class FilterSums(NamedTuple):
-    """The configuration of a gradient of filters by a method in C: its lanes, and what cuts pixels into blocks."""
+    """The configuration of a gradient of filters by a method in C: its name, and what cuts pixels into blocks."""
 
-    lanes: str
+    name: str
     pixels: Callable[[ConvProblem], PixelSum] = pixel_sum
 
 
@@ -100,7 +100,7 @@ def _bind_filter(
     problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options, configuration: FilterSums
 ) -> Run:
     sums = summation(problem), configuration.pixels(problem)
-    return _core.BackpropFilter(problem, *sums, configuration.lanes, None, dtype.name, channels_first).run
+    return _core.BackpropFilter(problem, *sums, configuration.name, None, dtype.name, channels_first).run
 
 
 def _winograd_filter(problem: ConvProblem, dtype: np.dtype, options: Options) -> Rung | str:
@@ -134,7 +134,7 @@ def _bind_tiles(problem: ConvProblem, found: Rung, dtype: np.dtype, channels_fir
     """What tiles do not serve is replaced by direct sums."""
     sums = summation(problem), tile_sum(problem, found.rows, found.columns)
     tiles = _core.BackpropFilter(problem, *sums, "winograd", found, dtype.name, channels_first)
-    direct = _bind_filter(problem, dtype, channels_first, options, FilterSums("channels"))
+    direct = _bind_filter(problem, dtype, channels_first, options, FilterSums("outer_products"))
 
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
         unserved = tiles.run(x, dy, dw, threads, extras)
@@ -160,7 +160,7 @@ def _bind_pointwise_filter(
     exchanged = row._replace(c=row.f, f=row.c)
     exchange = row.groups == 1 and outer_product_cost(exchanged) < outer_product_cost(row)
     meant = exchanged if exchange else row
-    whole = _core.BackpropFilter(meant, summation(meant), pixel_sum(row), "channels", None, dtype.name, False)
+    whole = _core.BackpropFilter(meant, summation(meant), pixel_sum(row), "outer_products", None, dtype.name, False)
 
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, extras: Extras | None) -> None:
         x, dy = (
@@ -217,15 +217,15 @@ def _bind_reference_filter(
 # Best first. Configurations that need nothing but the problem are None.
 IMPLEMENTATIONS = {
     "forward": (
-        Implementation("image_filter", _unless(refusals.unless_image_filter, Method("pixels")), _bind_method),
+        Implementation("image_filter", _unless(refusals.unless_image_filter, Method("image_filter")), _bind_method),
         Implementation("depthwise", _unless(refusals.unless_depthwise, Method("depthwise")), _bind_method),
-        Implementation("narrow_groups", _unless(refusals.unless_narrow_groups, Method("groups")), _bind_method),
-        Implementation("pointwise", _unless(refusals.unless_pointwise, Method(one_row=True)), _bind_method),
-        Implementation("tap_products", _unless(refusals.unless_tap_products, Method("taps")), _bind_method),
+        Implementation("narrow_groups", _unless(refusals.unless_narrow_groups, Method("narrow_groups")), _bind_method),
+        Implementation("pointwise", _unless(refusals.unless_pointwise, Method("implicit_gemm", one_row=True)), _bind_method),
+        Implementation("tap_products", _unless(refusals.unless_tap_products, Method("tap_products")), _bind_method),
         Implementation("winograd", _winograd, _bind_method),
         Implementation("rectangles", _unless(refusals.unless_rectangles, rectangles), _bind_parts(gradient=False)),
         Implementation("each_group", _unless(refusals.unless_groups_gain, each_group), _bind_parts(gradient=False)),
-        Implementation("implicit_gemm", _always(Method()), _bind_method),
+        Implementation("implicit_gemm", _always(Method("implicit_gemm")), _bind_method),
         Implementation("reference", _always(None), _bind_reference),
     ),
     "backprop_input": (
@@ -235,11 +235,11 @@ IMPLEMENTATIONS = {
     "backprop_filter": (
         Implementation("depthwise", _unless(refusals.unless_depthwise, FilterSums("depthwise")), _bind_filter),
         Implementation(
-            "image_filter", _unless(refusals.unless_image_gradient, FilterSums("pixels", image_sum)), _bind_filter
+            "image_filter", _unless(refusals.unless_image_gradient, FilterSums("image_filter", image_sum)), _bind_filter
         ),
         Implementation("pointwise", _unless(refusals.unless_pointwise, None), _bind_pointwise_filter),
         Implementation("winograd", _winograd_filter, _bind_winograd_filter),
-        Implementation("outer_products", _always(FilterSums("channels")), _bind_filter),
+        Implementation("outer_products", _always(FilterSums("outer_products")), _bind_filter),
         Implementation("reference", _always(None), _bind_reference_filter),
     ),
 }

@@ -2,7 +2,7 @@
  *
  * Every buffer is an allocation of its exact size with guard bytes on both sides, so that it is checked with and
  * without a sanitizer. The first failure is printed and ends the test with 1. */
-#include "backprop_filter.h"
+#include "filter_method.h"
 #include "float_mode.h"
 #include "half.h"
 #include "pack.h"

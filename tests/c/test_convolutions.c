@@ -1,8 +1,20 @@
 /* Whole convolutions and filter gradients on every instruction set that the CPU has, as tasks in any order.
  *
  * The argument is the number of random problems of each kind. Prints what it ran. */
+#include "depthwise.h"
+#include "depthwise_filter.h"
+#include "forward.h"
+#include "image_filter.h"
+#include "image_gradient.h"
+#include "implicit_gemm.h"
+#include "narrow_groups.h"
+#include "outer_products.h"
+#include "pixel_blocks.h"
 #include "shapes.h"
 #include "support.h"
+#include "tap_products.h"
+#include "winograd.h"
+#include "winograd_gradient.h"
 
 static int64_t windows(int64_t size, int64_t taps, int64_t stride, int64_t dilation, int64_t pads) {
     const int64_t rest = size + pads - (taps - 1) * dilation - 1;
@@ -100,7 +112,7 @@ static fc_winograd any_tile(const fc_problem *p) {
 static int test_forward(const fc_kernels *kernels, int winograd) {
     fc_dtype dtype = (fc_dtype)between(FC_F32, FC_BF16);
     if (winograd && (dtype == FC_F64 || dtype == FC_I32)) dtype = FC_F32;
-    fc_forward call = {.kernels = kernels};
+    fc_forward call = {.kernels = kernels, .method = &fc_implicit_gemm};
     fc_problem *p = &call.problem;
     if (!any_problem(p, !winograd && between(0, 4) == 0)) return 0;
     if (winograd && !suit_winograd(p)) return 0;
@@ -108,24 +120,24 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     const int dense = p->stride_w == 1 && p->dilation_w == 1 && !winograd;
     const int square = p->stride_h == 1 && p->dilation_h == 1;
     if (dense && (p->c == 1 || (p->c < 6 && p->groups == 1 && square)) && p->f < 16 && call.sum.folded && between(0, 3))
-        call.lanes = FC_PIXELS;
-    if (call.lanes != FC_PIXELS && dense && !fc_is_half(dtype) && p->groups == 1 && p->f < 12 && square &&
+        call.method = &fc_image_filter;
+    if (call.method != &fc_image_filter && dense && !fc_is_half(dtype) && p->groups == 1 && p->f < 12 && square &&
         between(0, 3)) {
-        call.lanes = FC_TAPS;
+        call.method = &fc_tap_products;
         call.sum = (fc_sum){0, 1, p->c, 1, between(1, p->c)};
     }
     if (p->groups == p->c && !winograd) {
-        call.lanes = between(0, 3) ? FC_DEPTHWISE : FC_CHANNELS;
+        call.method = between(0, 3) ? &fc_depthwise : &fc_implicit_gemm;
         call.sum = (fc_sum){p->kw > 1, p->kh, p->kw, between(1, p->kh), p->kw};
     }
     if (p->groups > 1 && p->dilation_w == 1 && dtype != FC_F64 && !winograd && between(0, 1)) {
         const int64_t row = p->kw * (p->c / p->groups);
-        call.lanes = FC_GROUPS;
+        call.method = &fc_narrow_groups;
         call.sum = (fc_sum){1, p->kh, row, between(1, p->kh), row};
     }
-    if (call.lanes == FC_PIXELS) call.sum.chunk = call.sum.run_length;
+    if (call.method == &fc_image_filter) call.sum.chunk = call.sum.run_length;
     if (winograd) {
-        call.lanes = FC_WINOGRAD;
+        call.method = &fc_winograd_forward;
         call.winograd = any_tile(p);
     }
 
@@ -149,14 +161,14 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     fill_dtype(&bias, fc_is_half(dtype) ? FC_F32 : dtype, p->f);
     if (between(0, 1)) call.epilogue = (fc_epilogue){bias.data, 0, FC_LINEAR, 0};
     call.epilogue.activation = (fc_activation)between(FC_LINEAR, FC_RELU6);
-    if ((call.lanes == FC_CHANNELS || winograd) && between(0, 1)) {
+    if ((call.method == &fc_implicit_gemm || winograd) && between(0, 1)) {
         packed = allocate((size_t)fc_packed_size(&call));
         for (int64_t i = 0; i < fc_pack_tasks(&call); i++) fc_pack(&call, i, packed.data);
         call.packed = packed.data;
     }
     for (int threads = 1; threads <= 9; threads += 4) {
         memset(y.data, 0x77, y.size);
-        fc_forward_split(&call, threads);
+        fc_prepare(&call, threads);
         if (call.pack_tasks) {
             packed = allocate((size_t)fc_packed_size(&call));
             for (int64_t i = call.pack_tasks - 1; i >= 0; i--) fc_pack(&call, i, packed.data);
@@ -233,15 +245,15 @@ static int test_backprop_filter(const fc_kernels *kernels, int winograd) {
     if (!any_problem(&call.forward.problem, depthwise)) return 0;
     if (winograd && !suit_winograd(&call.forward.problem)) return 0;
     const fc_problem *p = &call.forward.problem;
-    call.forward.lanes = depthwise ? FC_DEPTHWISE : FC_CHANNELS;
+    call.method = depthwise ? &fc_depthwise_filter : &fc_outer_products;
     call.forward.sum = any_sum(p);
     call.pixels = (fc_pixel_sum){between(1, p->oh), between(1, p->ow), 0, 1};
     if (call.pixels.rows > 1) call.pixels.columns = p->ow;
     const int dense = p->stride_h * p->stride_w * p->dilation_h * p->dilation_w * p->groups == 1;
-    if (dense && !winograd && between(0, 2)) call.forward.lanes = FC_PIXELS;
+    if (dense && !winograd && between(0, 2)) call.method = &fc_image_filter_gradient;
     int64_t blocks = p->n * ((p->oh - 1) / call.pixels.rows + 1) * ((p->ow - 1) / call.pixels.columns + 1);
     if (winograd) {
-        call.forward.lanes = FC_WINOGRAD;
+        call.method = &fc_winograd_gradient;
         call.forward.winograd = any_tile(p);
         call.pixels = (fc_pixel_sum){between(1, 4), between(1, 40), 0, 1};
         const int64_t high = (p->oh - 1) / call.forward.winograd.rows + 1;
@@ -264,7 +276,7 @@ static int test_backprop_filter(const fc_kernels *kernels, int winograd) {
     fc_verdict verdict, first = FC_SOUND; /* uneven where some tap meets nothing but padding */
     for (int threads = 1; threads <= 9; threads += 4) {
         memset(w.data, 0x77, w.size);
-        fc_backprop_filter_split(&call, threads);
+        fc_prepare_filter(&call, threads);
         unsigned char *scratch[2], *partial = aligned_alloc(64, (size_t)(call.partial_bytes + 64) / 64 * 64);
         if (!partial) exit(2);
         memset(partial, 0x5a, (size_t)call.partial_bytes);
@@ -276,10 +288,10 @@ static int test_backprop_filter(const fc_kernels *kernels, int winograd) {
         const int64_t start = between(0, call.tasks - 1);
         for (call.portion = 0; call.portion < call.pixels.portions; call.portion++) {
             for (int64_t t = 0; t < call.tasks; t++)
-                fc_backprop_filter_task(&call, (start + t) % call.tasks, scratch[between(0, 1)], partial);
-            for (int64_t t = call.sums - 1; t >= 0; t--) fc_backprop_filter_sum(&call, t, partial);
+                fc_filter_task(&call, (start + t) % call.tasks, scratch[between(0, 1)], partial);
+            for (int64_t t = call.sums - 1; t >= 0; t--) fc_sum_slices(&call, t, partial);
         }
-        verdict = fc_backprop_filter_verdict(&call, partial);
+        verdict = fc_filter_verdict(&call, partial);
         if (verdict == FC_NOT_FINITE || (verdict != FC_SOUND && !winograd) || (verdict != first && threads > 1))
             fail("verdict", kernels->name, threads, verdict);
         first = verdict;
@@ -337,14 +349,14 @@ static void test_scratch(const fc_kernels *kernels) {
                 .sum = {0, kh * kw, c, 1, c},
                 .winograd = {kh == 1 ? 1 : 4, 4, 32, 1 + threads % 2},
                 .kernels = kernels,
-                .lanes = FC_WINOGRAD,
+                .method = &fc_winograd_forward,
                 .x = {NULL, FC_F16, h * w * c, w * c, c, 1},
                 .y = {NULL, FC_F16, oh * ow * f, ow * f, f, 1},
                 .w = {NULL, 0, kw * c * f, c * f, f, 1},
                 .packed = threads % 4 < 2 ? NULL : &packed};
             call.problem.stride_h = call.problem.stride_w = call.problem.dilation_h = call.problem.dilation_w = 1;
             call.problem.groups = 1;
-            fc_forward_split(&call, threads);
+            fc_prepare(&call, threads);
             if (call.scratch_bytes > 16 << 20) fail("scratch", kernels->name, call.scratch_bytes, (int64_t)i);
         }
 }
@@ -371,19 +383,18 @@ static void test_scratch_of_gradients(const fc_kernels *kernels) {
                 .pixels = {4, 32, 1, 1}};
             fc_problem *p = &call.forward.problem;
             p->stride_h = p->stride_w = p->dilation_h = p->dilation_w = p->groups = 1;
-            for (int lanes = 0; lanes < 2; lanes++) {
-                call.forward.lanes = lanes ? FC_CHANNELS : FC_WINOGRAD;
-                if (lanes) call.pixels = (fc_pixel_sum){1, 128, 1, 1};
-                fc_backprop_filter_split(&call, threads);
+            for (int direct = 0; direct < 2; direct++) {
+                call.method = direct ? &fc_outer_products : &fc_winograd_gradient;
+                if (direct) call.pixels = (fc_pixel_sum){1, 128, 1, 1};
+                fc_prepare_filter(&call, threads);
                 if (call.scratch_bytes > 16 << 20) fail("scratch", kernels->name, call.scratch_bytes, (int64_t)i);
             }
         }
     fc_backprop_filter image = {
-        .forward = {.problem = {1, 90, 2000, 16, 15, 15, 64, 90, 2000, 1, 1, 1, 1, 7, 7, 7, 7, 1},
-                    .kernels = kernels,
-                    .lanes = FC_PIXELS},
+        .method = &fc_image_filter_gradient,
+        .forward = {.problem = {1, 90, 2000, 16, 15, 15, 64, 90, 2000, 1, 1, 1, 1, 7, 7, 7, 7, 1}, .kernels = kernels},
         .pixels = {1, 1024, 4, 1}};
-    fc_backprop_filter_split(&image, 2);
+    fc_prepare_filter(&image, 2);
     if (image.scratch_bytes > 16 << 20) fail("scratch of images", kernels->name, image.scratch_bytes, 0);
 }
 
