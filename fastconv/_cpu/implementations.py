@@ -220,7 +220,9 @@ IMPLEMENTATIONS = {
         Implementation("image_filter", _unless(refusals.unless_image_filter, Method("image_filter")), _bind_method),
         Implementation("depthwise", _unless(refusals.unless_depthwise, Method("depthwise")), _bind_method),
         Implementation("narrow_groups", _unless(refusals.unless_narrow_groups, Method("narrow_groups")), _bind_method),
-        Implementation("pointwise", _unless(refusals.unless_pointwise, Method("implicit_gemm", one_row=True)), _bind_method),
+        Implementation(
+            "pointwise", _unless(refusals.unless_pointwise, Method("implicit_gemm", one_row=True)), _bind_method
+        ),
         Implementation("tap_products", _unless(refusals.unless_tap_products, Method("tap_products")), _bind_method),
         Implementation("winograd", _winograd, _bind_method),
         Implementation("rectangles", _unless(refusals.unless_rectangles, rectangles), _bind_parts(gradient=False)),
