@@ -9,7 +9,7 @@ import numpy as np
 from fastconv._arguments import castable, to_dtype, told
 from fastconv._backend import backend_of
 
-# The activations that sums may end with.
+# The activations that sums may end with, in the order of the enums in src/kernels.h and _cuda/finish.cuh.
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "silu", "hard_swish", "sigmoid", "tanh")
 
 

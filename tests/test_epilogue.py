@@ -1,12 +1,16 @@
 """Bias and activation: what the functions compute that take them along with a convolution."""
 
+import re
+from pathlib import Path
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from problems import DTYPES, cases, inputs, random_array, run_python
 
-from fastconv import nn, options
+import fastconv
+from fastconv import _epilogue, nn, options
 from fastconv._problem import ConvProblem
 
 LAYERS = {
@@ -169,3 +173,12 @@ def test_batches_and_forked_children_apply_the_epilogue():
     )
     result = run_python(code)
     assert result.returncode == 0, result.stderr
+
+
+def test_activations_have_one_order_in_python_c_and_cuda():
+    cuda = (Path(fastconv.__file__).parent / "_cuda" / "finish.cuh").read_text()
+    of_cuda = re.search(r"enum Activation \{ NONE, (.*?) \};", cuda)[1].lower().split(", ")
+    c = (Path(__file__).parents[1] / "src" / "kernels.h").read_text()
+    of_c = re.findall(r"FC_(\w+),", re.search(r"enum fc_activation \{(.*?)\}", c, re.S)[1])
+    assert tuple(of_cuda) == _epilogue.ACTIVATIONS
+    assert [name.lower() for name in of_c[: 1 + len(of_cuda)]] == ["linear", *_epilogue.ACTIVATIONS]

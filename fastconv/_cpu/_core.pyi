@@ -66,7 +66,6 @@ def activation_grad(
     threads: int,
 ) -> None: ...
 
-ACTIVATIONS: dict[str, int]
 WINOGRAD_TAPS: int
 WINOGRAD_RANGE: int
 IMAGE_LANES: int

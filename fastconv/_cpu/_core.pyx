@@ -318,7 +318,7 @@ include "_memory.pxi"
 include "_launch.pxi"
 include "_layers.pxi"
 
-ACTIVATIONS = {
+FUNCTIONS = {  # of finish
     "relu": FC_RELU,
     "relu6": FC_RELU6,
     "leaky_relu": FC_LEAKY_RELU,
@@ -326,8 +326,9 @@ ACTIVATIONS = {
     "hard_swish": FC_HARD_SWISH,
     "sigmoid": FC_SIGMOID,
     "tanh": FC_TANH,
+    "gelu": FC_GELU,
+    "gelu_tanh": FC_GELU_TANH,
 }
-FUNCTIONS = {**ACTIVATIONS, "gelu": FC_GELU, "gelu_tanh": FC_GELU_TANH}  # of finish, by themselves
 WINOGRAD_TAPS = FC_WIDEST  # along an axis, at most
 WINOGRAD_RANGE = FC_RANGE  # terms or columns that share transformed tiles in gradients of filters
 IMAGE_LANES = FC_IMAGE_LANES  # that sums over pixels are dealt out to

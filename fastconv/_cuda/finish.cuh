@@ -3,8 +3,8 @@
 #include "elements.cuh"
 #include "functions.cuh"
 
-// In the order of ACTIVATIONS in launch.py.
-enum Activation { NONE, RELU, RELU6, LEAKY_RELU, HARD_SWISH, SILU, SIGMOID, TANH };
+// In the order of ACTIVATIONS in _epilogue.py.
+enum Activation { NONE, RELU, RELU6, LEAKY_RELU, SILU, HARD_SWISH, SIGMOID, TANH };
 
 template <typename Real> FC_DEVICE Real sigmoid(Real x) {
     Real e = exponential(x < 0 ? x : -x);

@@ -10,12 +10,13 @@ from typing import Any, NamedTuple
 import cupy
 import numpy as np
 
+from fastconv import _epilogue
 from fastconv._cuda.planner import Kernel
 
 FOLDER = os.path.dirname(os.path.abspath(__file__))
 
-# The activations in the order of their enum in finish.cuh.
-ACTIVATIONS = (None, "relu", "relu6", "leaky_relu", "hard_swish", "silu", "sigmoid", "tanh")
+# The activations that a kernel's epilogue may apply, by their numbers there.
+ACTIVATIONS = (None, *_epilogue.ACTIVATIONS)
 
 
 _SHARED_BY_DEFAULT = 48 << 10  # bytes that a block may have without asking
