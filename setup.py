@@ -155,8 +155,9 @@ def forget_oldest():
 extension = Extension(
     "fastconv._cpu._core",
     ["fastconv/_cpu/_core.pyx", *sorted(glob.glob("src/*.c") + glob.glob("src/kernels/*.c"))],
-    include_dirs=["src", numpy.get_include()],
+    include_dirs=["src", "fastconv/_cpu", numpy.get_include()],
     depends=glob.glob("fastconv/_cpu/*.px[di]")
+    + glob.glob("fastconv/_cpu/*.h")
     + glob.glob("src/**/*.h", recursive=True)
     + glob.glob("src/**/*.inc", recursive=True),
     define_macros=[

@@ -13,22 +13,7 @@ from libc.string cimport memset
 
 cnp.import_array()
 
-cdef extern from * nogil:
-    """
-    #ifdef _OPENMP
-    #define FC_OPENMP _OPENMP
-    #else
-    #define FC_OPENMP 0
-    #endif
-    #ifdef __clang__
-    #define FC_COMPILER "Clang " __clang_version__
-    #else
-    #define FC_COMPILER "GCC " __VERSION__
-    #endif
-    #ifndef FC_FLAGS
-    #define FC_FLAGS ""
-    #endif
-    """
+cdef extern from "build.h" nogil:
     const int FC_OPENMP
     const char *FC_COMPILER
     const char *FC_FLAGS

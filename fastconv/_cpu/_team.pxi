@@ -26,20 +26,14 @@ cdef extern from "team.h" nogil:
     void fc_team_grown(int members)
     int fc_threads_to_be_had(int wanted)
 
+cdef extern from "build.h" nogil:
+    int omp_get_max_threads()
+    int omp_get_num_procs()
+
 cdef extern from *:
-    """
-    #ifdef _OPENMP
-    #include <omp.h>
-    #else
-    static int omp_get_max_threads(void) { return 1; }
-    static int omp_get_num_procs(void) { return 1; }
-    #endif
-    """
     unsigned long PyThread_start_new_thread(void (*run)(void *) noexcept nogil, void *what)
     unsigned long PyThread_get_thread_ident() nogil
     const unsigned long PYTHREAD_INVALID_THREAD_ID
-    int omp_get_max_threads() nogil
-    int omp_get_num_procs() nogil
     int PyErr_CheckSignals() nogil  # without "except": run_tasks looks for the exception
 
 cdef int64_t NANOSECONDS = 1_000_000_000
