@@ -15,8 +15,8 @@ import numpy as np
 _Parameters = ParamSpec("_Parameters")
 _Result = TypeVar("_Result")
 
-# Array libraries, and the modules that have their BACKEND. These are imported when a call is first given such arrays;
-# the libraries themselves never are.
+# Array libraries, and the modules that have their BACKEND. These stand above this module, and so are imported by name,
+# when a call is first given such arrays. A library that the caller has not imported is not imported here.
 MODULES = {"cupy": "fastconv._cuda.backend", "numpy": "fastconv._cpu.backend"}
 _OTHERS = tuple(library for library in MODULES if library != "numpy")
 
@@ -45,7 +45,7 @@ class Backend(abc.ABC):
     """What is done with the arrays of one library.
 
     Methods that compute return None (``pool``: False) where they have no kernel for the dtype. NumPy's functions then
-    compute the result, from arrays of either library.
+    compute the result, from arrays of any of the libraries.
     """
 
     name: str  # of the library
@@ -78,7 +78,7 @@ class Backend(abc.ABC):
 
     @abc.abstractmethod
     def scope(self, array: Any) -> contextlib.AbstractContextManager[object]:
-        """Has what is computed meanwhile be computed, and allocated, where the array lies."""
+        """A context in which arrays are computed and allocated where this one lies."""
 
     # The plan of a convolution: (direction, operands, strides, padding, data_format, dilations), as in Planner.plan.
     plan: Callable[..., Plan]
@@ -127,7 +127,7 @@ def _library_of(value: Any) -> str | None:
     return None
 
 
-_numpy: Backend | None = None
+_numpy: Backend | None = None  # once it was asked for
 
 
 def backend_of(value: Any) -> Backend:
@@ -136,7 +136,8 @@ def backend_of(value: Any) -> Backend:
     if type(value) is np.ndarray and _numpy is not None:
         return _numpy
     library = _library_of(value) or "numpy"
-    found: Backend = importlib.import_module(MODULES[library]).BACKEND
+    module = sys.modules.get(MODULES[library]) or importlib.import_module(MODULES[library])
+    found: Backend = module.BACKEND
     if library == "numpy":
         _numpy = found
     return found
@@ -153,7 +154,7 @@ def is_foreign(value: Any) -> bool:
 
 
 def on_its_device(function: Callable[_Parameters, _Result]) -> Callable[_Parameters, _Result]:
-    """Has a function compute, and allocate, where the first array lies that it is given of another library."""
+    """The function, but computing and allocating where its first array of another library than NumPy lies."""
 
     @functools.wraps(function)
     def run(*args: _Parameters.args, **kwargs: _Parameters.kwargs) -> _Result:

@@ -130,6 +130,7 @@ class Planner:
         dtype = next(operand.dtype for operand in operands if type(operand) is not tuple)
         shapes = tuple([operand if type(operand) is tuple else operand.shape for operand in operands])
         # Once more: an array may have changed its shape while the caller's objects were hashed.
+        described = operands if self.described is None else self.described(operands)
         key = _core.call_key(direction, described, spelled, options)
         meant = geometry(*spelled)
         what = (direction, shapes, dtype, options.precision, options.implementation, meant)

@@ -1,4 +1,4 @@
-"""Settings that the caller makes for a block of code, and those of the environment."""
+"""Settings that the caller makes for a block of code; the implementation that the environment names is checked here."""
 
 from __future__ import annotations
 
@@ -16,9 +16,8 @@ def check_implementation(name: object) -> str:
     """The name of an implementation, checked."""
     from fastconv._cuda import planner as cuda  # 3 ms that few calls need
 
-    names: dict[str, None] = {}
-    for implementations in (cpu.IMPLEMENTATIONS, cuda.IMPLEMENTATIONS):
-        names.update(dict.fromkeys(entry.name for entries in implementations.values() for entry in entries))
+    lists = (*cpu.IMPLEMENTATIONS.values(), *cuda.IMPLEMENTATIONS.values())
+    names = list(dict.fromkeys(entry.name for entries in lists for entry in entries))
     if name not in names:
         raise ValueError(f"implementation: {name!r} is not one of {', '.join(map(repr, names))}")
     return str(name)
@@ -40,7 +39,7 @@ def options(
         serve raises ValueError with the reason. "warpgroup", for float16 and bfloat16 CuPy arrays
         on a Hopper GPU, is chosen by nothing else.
     num_threads : int, optional
-        Number of threads, honoured even above the number of cores.
+        Number of threads, honored even above the number of cores.
 
     Raises
     ------

@@ -135,7 +135,7 @@ typedef void fc_magnitudes_fn(const void *const *pixels, int64_t count, const fl
  * tile takes `step` columns and the first `rest` of the next one's. Steps count elements. */
 enum { FC_WEIGHED_TILES = 16 /* at most: as many as a vector has lanes */ };
 typedef struct fc_tile_row {
-    const float *first; /* of the first tile's first column, in the image or not */
+    const float *first; /* the first of these rows, in the first tile's first column, which may lie outside the image */
     int64_t row_step, column_step;
     int64_t rows, from, end;
     int64_t step, rest, tiles;

@@ -9,7 +9,8 @@
 typedef struct fc_region_rules {
     int64_t most_sums;                       /* bytes of a region's sums in scratch */
     int (*in_place)(const fc_forward *call); /* whether sums are built in y */
-    /* Sets what regions of at most so many rows and columns of pixels, and output channels, take. */
+    /* Sets what regions of at most so many rows and columns of pixels, and output channels, take; where there are
+     * several panels, ranges and columns_at_once, too. */
     void (*measure)(fc_forward *call, int64_t rows, int64_t columns, int64_t channels);
 } fc_region_rules;
 

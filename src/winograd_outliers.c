@@ -20,8 +20,9 @@ enum {
 /* Taps are as good as even if the least of a filter's is this part of their root mean square: tiles whose outputs round
  * with their own cells alone need no weighing then. */
 #define EVEN_TAPS 0.2f
-/* From this share of a tile's magnitude on, one value dominates it. Eight equal values in different channels then
- * escape, and err up to 5 times as much as a plain sum; noise and half of zeros stay far below in any tile. */
+/* From this share of a tile's magnitude on, one value dominates it. Five and more equal values in different channels
+ * escape; eight of them erred up to 5 times as much as a plain sum. Noise, also with half of its values zeros, stays
+ * far below in any tile. */
 #define DOMINANT 0.2f
 
 static int64_t taps_of(const fc_forward *call) { return call->problem.kh * call->problem.kw; }
@@ -177,7 +178,8 @@ void fc_find_dominated(const fc_forward *call, const fc_filter_magnitudes *filte
                        char *uneven) {
     float sums[FC_WEIGHED_TILES], largest[FC_WEIGHED_TILES];
     call->kernels->winograd.tile_magnitudes(row, filters->of_channels, call->problem.c, sums, largest);
-    for (int64_t t = 0; t < row->tiles; t++) uneven[t] = largest[t] > DOMINANT * sums[t];
+    for (int64_t t = 0; t < row->tiles; t++) /* numbers that are not finite may hide any other */
+        uneven[t] = !(sums[t] <= FLT_MAX && largest[t] <= DOMINANT * sums[t]);
 }
 
 /* The sum of a window's magnitudes, each times its tap's factor. */

@@ -6,9 +6,9 @@
  * tile is summed directly. Magnitudes are estimates: of a pixel, over its channels, each weighted by its filters; of a
  * tap of a filter, over some channels, each divided by the same weight.
  *
- * Outputs of 2 x 2 tiles round with their own windows' cells alone. Where the taps are even over all channels, these
- * tiles need less: single channels' taps are never even, and so one value that is larger than all else in its tile
- * must not meet them. */
+ * Outputs of 2 x 2 tiles round with their own windows' cells alone. Where the taps are even, as a mean over all
+ * channels, these tiles are not weighed like that. The taps of a single channel are not even, though: a tile that one
+ * value of one channel dominates is summed directly, too. */
 #ifndef FC_WINOGRAD_OUTLIERS_H
 #define FC_WINOGRAD_OUTLIERS_H
 

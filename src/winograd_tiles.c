@@ -106,7 +106,7 @@ static void weigh_row(const fc_forward *call, const segment *s, int64_t row, int
     }
 }
 
-/* Tells which of a segment's tiles a few values dominate. */
+/* Tells which of a segment's tiles one value dominates. */
 static void find_dominated(const fc_forward *call, const fc_grid *g, const segment *s, int64_t count,
                            const fc_filter_magnitudes *filters, char *uneven) {
     const int64_t step = g->m_columns * call->problem.stride_w, lanes = call->kernels->f32.lanes;
@@ -150,6 +150,7 @@ void fc_spread_tiles(const fc_forward *call, const fc_grid *g, int64_t first, in
             const fc_place at = fc_place_of(call, g, tile + t);
             spread_tile(call, g, &s, column, to->tiles + done * call->winograd.block,
                         to->exponents ? to->exponents + done * to->exponents_pitch : NULL);
+            if (to->uneven && !to->magnitudes) to->uneven[done] = 0;
             if (weighed) to->uneven[done] = fc_is_uneven(call, g, &filters, &at, to->magnitudes + column, wide);
         }
     }

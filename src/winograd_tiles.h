@@ -10,7 +10,7 @@ typedef struct fc_spread {
     char *patch;             /* room for a segment's pixels, unless the call's windows are read in place */
     float *magnitudes;       /* and for a number for each; null: tiles are not weighed */
     float *tiles;            /* [piece][block][cell][tile][channel of the block] */
-    char *uneven;            /* [tile]: whether its outputs need direct sums; where tiles are weighed */
+    char *uneven;            /* [tile]: whether its outputs need direct sums; null: not wanted */
     uint8_t *exponents;      /* [tile][channel]: of the largest values; null: not wanted */
     int64_t exponents_pitch; /* from tile to tile */
 } fc_spread;

@@ -11,7 +11,7 @@ import fastconv
 ROOT = Path(fastconv.__file__).parent
 
 # A module imports only modules of lines above its own, inside functions too. What stands in one line knows nothing of
-# its neighbors.
+# its neighbors. One exception, by name: _backend loads the backends when a call is first given an array of theirs.
 LAYERS = """
 _baseline _version _types _problem _backend _cpu _cpu._core _cuda _images
 _arguments _parts _reference
@@ -75,6 +75,8 @@ def imported(source: str) -> set[str]:
     for node in ast.walk(ast.parse(source)):
         if isinstance(node, ast.Import):
             found.update(alias.name for alias in node.names if alias.name.split(".")[0] == "fastconv")
+        elif isinstance(node, ast.ImportFrom) and node.level:
+            raise AssertionError(f"a relative import, which hides what is imported: line {node.lineno}")
         elif isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "fastconv":
             for alias in node.names:
                 inner = f"{node.module}.{alias.name}"

@@ -213,3 +213,9 @@ def test_an_unbuilt_tree_stands_back_or_says_what_to_run(tmp_path):
     if _core.__file__.startswith(numpys):
         return  # fastconv is installed beside NumPy, so it was found
     assert "not built. Run 'pip install .'" in alone.stderr
+
+
+@pytest.mark.parametrize("name", ["magic", ["winograd"], {}, 3])
+def test_an_implementation_is_a_name_of_one(name):
+    with pytest.raises(ValueError, match=r"implementation: .* is not one of 'image_filter'"):
+        options(implementation=name)

@@ -58,7 +58,7 @@ class Summation(NamedTuple):
 
 
 class PixelSum(NamedTuple):
-    """How a filter's gradient is summed over output pixels, or tiles: ``fc_pixel_sum`` in src/backprop_filter.h."""
+    """How a filter's gradient is summed over output pixels, or tiles: ``fc_pixel_sum`` in src/filter_method.h."""
 
     rows: int
     columns: int

@@ -96,12 +96,9 @@ def biased(value: Any, bias: Any, inner: int, out: Any) -> Any:
 
 
 def activated(array: Any, activation: str, out: Any) -> Any:
-    """An activation that sums may end with, of every element, in `out` if that is given."""
+    """An activation that sums may end with, of every element, in `out` if given: the array itself, or apart from it."""
     on_one_device(array, out)
     with cupy.cuda.Device(array.device.id):
-        read = dense(array)
         result = cupy.empty(array.shape, array.dtype) if out is None else out
-        if out is not None and array is not out and cupy.may_share_memory(read, out):
-            read = read.copy()
-        finished(read, result, NOTHING, 1, activation)
+        finished(dense(array), result, NOTHING, 1, activation)
     return result

@@ -7,14 +7,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_of, check_output, flag, number
+from fastconv._arguments import DTYPES, array_of, check_output, flag, number
 from fastconv._backend import backend_of
 from fastconv.nn._elementwise import computed, floating, narrowed, real, slope_of, stored
 
 
 def check_apart(out: np.ndarray | None, array: np.ndarray) -> None:
-    """Raises unless a result may be written to `out`: the array itself, or apart from it."""
-    if out is not None:
+    """Raises unless a kernel may write a result to `out`: the array itself, or apart from it."""
+    if out is not None and array.dtype.name in DTYPES:
         check_output(out, array, array.shape, array.dtype, () if out is array else (array,))
 
 

@@ -157,7 +157,8 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     call.y.stride_w *= gap_w;
     call.w = any_filters(&w, dtype, p);
     const size_t wide = (size_t)fc_arithmetic(kernels, dtype)->size;
-    buffer bias = allocate((size_t)p->f * wide), packed = {0};
+    buffer bias = allocate((size_t)p->f * wide), packed = {0}, magnitudes = {0};
+    const int weighs = between(0, 3) > 0; /* else tiles are taken as even */
     fill_dtype(&bias, fc_is_half(dtype) ? FC_F32 : dtype, p->f);
     if (between(0, 1)) call.epilogue = (fc_epilogue){bias.data, 0, FC_LINEAR, 0};
     call.epilogue.activation = (fc_activation)between(FC_LINEAR, FC_RELU6);
@@ -169,6 +170,11 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     for (int threads = 1; threads <= 9; threads += 4) {
         memset(y.data, 0x77, y.size);
         fc_prepare(&call, threads);
+        if (fc_magnitudes_size(&call) && weighs) {
+            if (!magnitudes.data) magnitudes = allocate((size_t)fc_magnitudes_size(&call));
+            fc_weigh(&call, magnitudes.data);
+            call.magnitudes = magnitudes.data;
+        }
         if (call.pack_tasks) {
             packed = allocate((size_t)fc_packed_size(&call));
             for (int64_t i = call.pack_tasks - 1; i >= 0; i--) fc_pack(&call, i, packed.data);
@@ -228,6 +234,7 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     for (size_t i = 0; i < y.size; i++)
         if (y.data[i] != 0x77) fail("a write between the outputs", kernels->name, dtype, (int64_t)i);
     if (call.packed) release(packed, "packed guards", kernels->name);
+    if (magnitudes.data) release(magnitudes, "magnitudes guards", kernels->name);
     release(bias, "bias guards", kernels->name);
     release(x, "x guards", kernels->name);
     release(w, "w guards", kernels->name);

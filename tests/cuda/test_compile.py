@@ -28,6 +28,10 @@ KERNELS = list(kernels())
 NAMES = [f"{architecture}-{kernel.source}-{index}" for index, (architecture, _, kernel) in enumerate(KERNELS)]
 
 
+def test_the_planner_lists_kernels_of_every_kind():
+    assert len(planner.all_kernels(80)) > 90 and len(planner.warpgroup_kernels()) > 5
+
+
 @pytest.mark.alone
 @pytest.mark.parametrize("architecture, capability, kernel", KERNELS, ids=NAMES)
 def test_every_kernel_compiles_without_spills(architecture, capability, kernel):
