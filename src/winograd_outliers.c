@@ -178,8 +178,8 @@ void fc_find_dominated(const fc_forward *call, const fc_filter_magnitudes *filte
                        char *uneven) {
     float sums[FC_WEIGHED_TILES], largest[FC_WEIGHED_TILES];
     call->kernels->winograd.tile_magnitudes(row, filters->of_channels, call->problem.c, sums, largest);
-    for (int64_t t = 0; t < row->tiles; t++) /* numbers that are not finite may hide any other */
-        uneven[t] = !(sums[t] <= FLT_MAX && largest[t] <= DOMINANT * sums[t]);
+    /* Where sums are not finite nothing is told, and finite outputs keep their bits. */
+    for (int64_t t = 0; t < row->tiles; t++) uneven[t] = largest[t] > DOMINANT * sums[t];
 }
 
 /* The sum of a window's magnitudes, each times its tap's factor. */
