@@ -246,6 +246,11 @@ def _narrowed(name: str, array: np.ndarray) -> np.ndarray:
     return array.astype(np.int32)
 
 
+def arithmetic(dtype: Any) -> Any:
+    """The dtype that floating elements are computed in: float64 for itself, float32 for all others."""
+    return np.float64 if dtype == np.float64 else np.float32
+
+
 def is_real(dtype: np.dtype) -> bool:
     return dtype.kind in "fiub" or dtype.name.startswith(("bfloat", "float"))
 
@@ -349,13 +354,13 @@ def check_output(out: Any, like: Any, shape: tuple[int, ...], dtype: np.dtype, i
 
 
 def check_result(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
-    """Raises unless an array has the shape and the dtype of a result, in C order."""
+    """Raises unless an array has the shape and the dtype of a result, in C order and aligned."""
     if out.shape != shape:
         raise ValueError(f"out: has shape {out.shape}, but the result has shape {shape}")
     if out.dtype != dtype or not out.dtype.isnative:
         order = "" if out.dtype.isnative else " in the other byte order"
         raise TypeError(f"out: has dtype {out.dtype.name}{order}, but the result has dtype {dtype.name}")
-    if not out.flags.c_contiguous:
+    if not (out.flags.c_contiguous and getattr(out.flags, "aligned", True)):  # CuPy's arrays are aligned
         raise ValueError("out: must be C-contiguous and aligned")
 
 

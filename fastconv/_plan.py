@@ -22,8 +22,9 @@ class Implementation(NamedTuple):
     name: str
     # Its configuration for a problem, a dtype and the caller's options; or, in words, why it refuses them.
     configure: Callable[[ConvProblem, np.dtype, Options], Any]
-    # What runs a configuration: of (problem, dtype, whether channels come first, options, configuration).
-    bind: Callable[[ConvProblem, np.dtype, bool, Options, Any], Any]
+    # What makes a configuration ready to run, of (problem, dtype, whether channels come first, options, configuration);
+    # None where that depends on the arrays of a call, too.
+    bind: Any = None
 
 
 class Choice(NamedTuple):

@@ -11,10 +11,10 @@
 #include <string.h>
 
 enum {
-    PIXELS = 1 << 15, /* of a region, in rows as long as possible: */
-    COLUMNS = 1 << 12,
-    SUMS = 1 << 19, /* bytes of sums in scratch */
-    VECTOR = 64     /* bytes of the widest vector */
+    PIXELS = 1 << 15,  /* outputs of a region, about */
+    COLUMNS = 1 << 12, /* outputs of a region's row, at most: longer rows have fewer ends to stage */
+    SUMS = 1 << 19,    /* bytes of sums in scratch, at most */
+    VECTOR = 64        /* bytes of the widest vector */
 };
 
 /* The first of a region's input rows, which may lie above the image. */

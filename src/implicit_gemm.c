@@ -12,13 +12,13 @@ enum {
     MOST_ROWS = 16, /* of any instruction set's tile */
     LINE = 64,      /* bytes of a cache line */
 
-    PIXELS = 448,        /* of a region: enough to make up for packing its filters, 2.5 pixels' worth of work */
-    PACKED = 1 << 17,    /* bytes of filters packed at once: a quarter of a small second-level cache, */
-    FEWEST_COLUMNS = 64, /* for at least so many channels, as every range of them reads the pixels again */
-    TOGETHER = 28,       /* pixels of the tiles that share a panel, or as many, within MOST_TOGETHER, as have */
-    MOST_TOGETHER = 224, /* WINDOWS bytes of terms: they and the panel stay in the first cache */
-    WINDOWS = 14 << 10,
-    SUMS = 1 << 19 /* bytes of sums in scratch */
+    PIXELS = 448,     /* pixels of a region: they make up for packing its filters, which takes as long as 2.5 pixels */
+    PACKED = 1 << 17, /* bytes of filters packed at once: a quarter of a small second cache */
+    FEWEST_COLUMNS = 64, /* channels whose filters are packed at once, at least: each range reads the pixels again */
+    TOGETHER = 28,       /* pixels whose tiles share a panel, at least */
+    MOST_TOGETHER = 224, /* and at most */
+    WINDOWS = 14 << 10,  /* bytes of terms of the pixels in between: with the panel they stay in the first cache */
+    SUMS = 1 << 19       /* bytes of sums in scratch, at most */
 };
 
 /* An output pixel. */

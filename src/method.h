@@ -44,8 +44,8 @@ struct fc_forward {
     int64_t row_tasks;     /* strips of output rows, an image; in Winograd's, ranges of the tiles of all */
     int64_t column_tasks;  /* pieces of an output row */
     int64_t channel_tasks; /* ranges of filter panels, a group */
-    int64_t panels,
-        panel; /* of a group of output channels, and channels of a panel, where outputs are cut in regions */
+    int64_t panels;        /* panels of output channels in a group, where outputs are cut into regions */
+    int64_t panel;         /* channels of a panel there */
     int64_t tasks;
     int64_t pack_tasks;      /* to be done before all other tasks, with `packed` set to their result; 0: none */
     int64_t pixels;          /* most output pixels in a task; in Winograd's, tiles */

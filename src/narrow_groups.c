@@ -113,7 +113,7 @@ static void stage_row(const work *k, int64_t y, char *to) {
 }
 
 /* The outputs first_row to end_row - 1 of these groups. */
-static void compute(const work *k, int64_t first_row, int64_t end_row) {
+static void compute_groups(const work *k, int64_t first_row, int64_t end_row) {
     const fc_forward *call = k->call;
     const fc_problem *p = &call->problem;
     const fc_gemm *gemm = fc_arithmetic_of(call);
@@ -153,7 +153,7 @@ static void compute(const work *k, int64_t first_row, int64_t end_row) {
     }
 }
 
-static void compute_task(const fc_forward *call, int64_t task, void *scratch) {
+static void compute(const fc_forward *call, int64_t task, void *scratch) {
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_problem *p = &call->problem;
     const int64_t row_task = task % call->row_tasks, together = width_of(call) / filters_of(p);
@@ -163,10 +163,10 @@ static void compute_task(const fc_forward *call, int64_t task, void *scratch) {
     k.row = k.sums + call->sums_bytes;
     for (; k.group < p->groups; k.group += k.groups) {
         k.groups = fc_least(together, p->groups - k.group);
-        compute(&k, fc_part_start(p->oh, call->row_tasks, row_task),
-                fc_part_start(p->oh, call->row_tasks, row_task + 1));
+        compute_groups(&k, fc_part_start(p->oh, call->row_tasks, row_task),
+                       fc_part_start(p->oh, call->row_tasks, row_task + 1));
     }
     fc_float_mode_leave(callers);
 }
 
-const fc_method fc_narrow_groups = {.name = "narrow_groups", .prepare = prepare, .task = compute_task};
+const fc_method fc_narrow_groups = {.name = "narrow_groups", .prepare = prepare, .task = compute};

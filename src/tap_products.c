@@ -11,9 +11,9 @@
 #include <string.h>
 
 enum {
-    ROWS = 8,           /* of outputs a filter row, of a region: it reads kh - 1 more */
-    PRODUCTS = 1 << 15, /* most of its products of one row: 128 KB in float32 */
-    SUMS = 1 << 20      /* bytes of sums in scratch */
+    ROWS = 8,           /* rows of outputs in a region, for each row of the filter: a region reads kh - 1 rows more */
+    PRODUCTS = 1 << 15, /* products of one row of a region, at most: 128 KB in float32 */
+    SUMS = 1 << 20      /* bytes of sums in scratch, at most */
 };
 
 static int64_t columns_of(const fc_problem *p) { return p->kh * p->kw * p->f; }

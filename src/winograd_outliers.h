@@ -29,10 +29,11 @@ int64_t fc_filter_magnitudes_size(const fc_forward *call);
 void fc_weigh_filters(const fc_forward *call, void *memory);
 fc_filter_magnitudes fc_filter_magnitudes_at(const fc_forward *call, const void *memory);
 
-/* Whether tiles have to be weighed at all: outputs round with cells outside their windows, or taps are very uneven. */
+/* Whether fc_is_uneven has to look at tiles: outputs round with cells outside their windows, taps are very uneven, or
+ * tiles are too wide for fc_find_dominated. */
 int fc_tiles_are_weighed(const fc_forward *call, const fc_grid *g, const fc_filter_magnitudes *filters);
 
-/* If not: for each tile of a row, whether one value dominates it, so that its outputs need direct sums. */
+/* Else: for each tile of a row, whether one value dominates it, so that its outputs need direct sums. */
 void fc_find_dominated(const fc_forward *call, const fc_filter_magnitudes *filters, const fc_tile_row *row,
                        char *uneven);
 

@@ -320,8 +320,8 @@ IMAGE_LANES = FC_IMAGE_LANES  # that sums over pixels are dealt out to
 DTYPES = {"float32": FC_F32, "float64": FC_F64, "int32": FC_I32, "float16": FC_F16, "bfloat16": FC_BF16}
 
 
-METHODS = {}  # forward, and of gradients of filters: their names, and their places in the tables in C
-FILTER_METHODS = {}
+METHODS = {}  # each forward method's name, and its place in the table of src/forward.c
+FILTER_METHODS = {}  # the same of src/backprop_filter.c
 cdef int place = 0
 while fc_methods[place] != NULL:
     METHODS[_text(fc_methods[place].name)] = place

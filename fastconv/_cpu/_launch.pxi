@@ -27,7 +27,8 @@ def behaved(input, filters):
 def call_key(str direction, tuple operands, tuple spelled, options):
     """What a call's plan is remembered by; it hashes, unless the caller's arguments hold what does not.
 
-    `operands` are up to three arrays, all of one dtype, and shapes; `spelled` is the geometry as the caller gave it.
+    `operands` are up to three NumPy arrays, all of one dtype, and whatever else tells calls apart, such as shapes;
+    `spelled` is the geometry as the caller gave it.
     """
     cdef cnp.npy_intp numbers[3 * (1 + MOST_AXES)]  # of all arrays: the dtype and the shape
     cdef cnp.npy_intp *end = numbers

@@ -50,8 +50,6 @@ class NumPyBackend(Backend):
             raise TypeError("out: a masked array would keep its mask; give its data, out.data")
         out = np.asarray(out)  # no attribute of a subclass is trusted
         check_result(out, shape, dtype)
-        if not out.flags.aligned:
-            raise ValueError("out: must be C-contiguous and aligned")
         if not out.flags.writeable:
             raise ValueError("out: is read-only")
         arrays = [np.asarray(array) for array in inputs if not is_foreign(array)]

@@ -13,7 +13,7 @@ from fastconv._threads import threads_for
 
 # Reading and writing an element takes about as long as so many multiply-adds.
 _WORK = 16
-# Those that have a kernel; the others are as fast in NumPy.
+# Operations that have a kernel, the first ones for int32, too. NumPy computes the others as fast.
 _OF_INTEGERS = frozenset(("relu", "relu6"))
 _ACTIVATIONS = _OF_INTEGERS | {"leaky_relu", "gelu", "gelu_tanh"}
 _GRADIENTS = frozenset(("relu_grad", "silu_grad", "gelu_grad", "gelu_tanh_grad"))

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import dense
+from fastconv._arguments import arithmetic, dense
 from fastconv._cpu import _core
 from fastconv._problem import PoolProblem
 from fastconv._threads import threads_for
@@ -15,10 +15,6 @@ from fastconv._threads import threads_for
 
 def _has_kernel(dtype: np.dtype) -> bool:
     return dtype.kind not in "iu"
-
-
-def _arithmetic(dtype: Any) -> Any:
-    return np.float64 if dtype == np.float64 else np.float32
 
 
 def _dense(images: np.ndarray, dtype: Any) -> np.ndarray:
@@ -70,7 +66,7 @@ def _pool(
 ) -> None:
     if not result.size:
         return
-    wide = _arithmetic(images.dtype)
+    wide = arithmetic(images.dtype)
     n, h, w, c = images.shape
     step = w * c * problem.stride[0]  # elements that a row of outputs adds to those that are read
     for some, first, end in _portions(n, problem.out[0], step, images.dtype != wide):
@@ -92,7 +88,7 @@ def pool_gradient(
     """The gradient of NHWC images: of their maximum or, without images, their mean; None where there is no kernel."""
     if not _has_kernel(dtype):
         return None
-    wide = _arithmetic(dtype)
+    wide = arithmetic(dtype)
     n, h, w, c = shape
     dx = np.empty(shape, dtype)
     if dx.size == 0:

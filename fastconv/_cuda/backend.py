@@ -16,6 +16,7 @@ from fastconv._cuda.plans import DevicePlan, described
 from fastconv._plan import Planner
 from fastconv._problem import PoolProblem
 
+_OF_INTEGERS = ("relu", "relu6", "relu_grad")  # operations that take int32, too
 _seen: set[np.dtype] = set()  # those among DTYPES that were: names take as long to look up as all else
 
 
@@ -85,11 +86,7 @@ class CuPyBackend(Backend):
 
     def elementwise(self, operation: str, operands: tuple[Any, ...], out: Any, parameter: float = 0.0) -> Any | None:
         first = operands[0]
-        if first.dtype.name not in DTYPES:
-            return None
-        if operation in ("relu", "relu6"):
-            return pointwise.activated(first, operation, out)
-        if first.dtype == np.int32 and operation != "relu_grad":
+        if first.dtype.name not in DTYPES or (first.dtype == np.int32 and operation not in _OF_INTEGERS):
             return None
         return pointwise.computed(operation, operands, out, parameter)
 

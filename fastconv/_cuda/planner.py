@@ -319,18 +319,14 @@ def _always(problem: ConvProblem, dtype: np.dtype, options: Options) -> None:
     return None
 
 
-def _bind(problem: ConvProblem, dtype: np.dtype, first: bool, options: Options, configuration: None) -> None:
-    """Nothing: what is launched depends on the arrays of a call, too (convolutions.py)."""
-
-
-# Best first; both of the first two are direct.cu. The last one was compiled and emulated, but has run on no device yet:
-# it is only for those who ask for it.
+# Best first. What is launched depends on a call's arrays, too, so nothing is bound (convolutions.py). Both of the first
+# two are direct.cu. The last one was compiled and emulated, but has run on no device yet: it is only for those who ask.
 IMPLEMENTATIONS = dict.fromkeys(
     DIRECTIONS,
     (
-        Implementation("depthwise", _unless_depthwise, _bind),
-        Implementation("narrow_groups", _unless_narrow, _bind),
-        Implementation("implicit_gemm", _always, _bind),
-        Implementation("warpgroup", _always, _bind),
+        Implementation("depthwise", _unless_depthwise),
+        Implementation("narrow_groups", _unless_narrow),
+        Implementation("implicit_gemm", _always),
+        Implementation("warpgroup", _always),
     ),
 )

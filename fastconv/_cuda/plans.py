@@ -40,8 +40,7 @@ class DevicePlan:
         self.dtype = dtype
         self.channels_first = channels_first
         self.precision = options.precision
-        self.choice: Choice | None = choose(planner.IMPLEMENTATIONS, direction, problem, dtype, options)
-        self.implementation = self.choice.implementation.name
+        self.choice: Choice = choose(planner.IMPLEMENTATIONS, direction, problem, dtype, options)
         self.is_empty = problem.output_is_empty or problem.input_is_empty or problem.filter_is_empty
         self._steps: dict[Any, Steps] = {}
 
@@ -120,7 +119,7 @@ class DevicePlan:
         look = _look_of(a, b, result, activation)
         found = self._steps.get(look)
         if found is None:
-            call = Call(device(a.device.id), self.dtype, self.precision, activation, self.implementation)
+            call = Call(device(a.device.id), self.dtype, self.precision, activation, self.choice.implementation.name)
             make = MAKERS[self.direction]
             found = make(self.problem, call, a, b, result)
             if len(self._steps) >= _MOST_STEPS:

@@ -8,7 +8,6 @@ from typing import Any
 import cupy
 import numpy as np
 
-from fastconv._arguments import check_output
 from fastconv._cuda import planner
 from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Launch, packed, prepared
 from fastconv._cuda.memory import converted, dense, on_one_device, workspace
@@ -65,12 +64,18 @@ def finished(source: Any, result: Any, bias: Any, channels: int, activation: str
 
 
 def computed(operation: str, operands: tuple[Any, ...], out: Any, parameter: float = 0.0) -> Any:
-    """The operation on each element, in `out` if that is given; it may be an operand, or overlap one."""
-    first = operands[0]
+    """The operation, or one of ACTIVATIONS, on each element, in `out` if that is given, which may overlap operands.
+
+    Whether the result may be written to `out` is the caller's to check, but for the device.
+    """
+    first, fields = operands[0], {"operation": 0, "parameter": parameter}
+    if operation in OPERATIONS:
+        fields["operation"] = OPERATIONS.index(operation)
+    else:
+        fields["activation"] = ACTIVATIONS.index(operation)
     on_one_device(*operands)
     with cupy.cuda.Device(first.device.id):
         if out is not None:
-            check_output(out, first, first.shape, first.dtype, ())
             on_one_device(first, out)
         read = [dense(array) for array in operands]
         result = out
@@ -78,7 +83,7 @@ def computed(operation: str, operands: tuple[Any, ...], out: Any, parameter: flo
             result = cupy.empty(first.shape, first.dtype)
         elif any(array is not out and cupy.may_share_memory(array, out) for array in read):
             result = workspace(first.shape, first.dtype)
-        _launched(result, *read, operation=OPERATIONS.index(operation), parameter=parameter)
+        _launched(result, *read, **fields)
         if out is not None and result is not out:
             out[...] = result
     return result if out is None else out
@@ -93,12 +98,3 @@ def biased(value: Any, bias: Any, inner: int, out: Any) -> Any:
         wide = converted(bias, np.float32 if value.itemsize == 2 else value.dtype, "C")
         finished(dense(value), out, wide, bias.size, None, inner)
     return out
-
-
-def activated(array: Any, activation: str, out: Any) -> Any:
-    """An activation that sums may end with, of every element, in `out` if given: the array itself, or apart from it."""
-    on_one_device(array, out)
-    with cupy.cuda.Device(array.device.id):
-        result = cupy.empty(array.shape, array.dtype) if out is None else out
-        finished(dense(array), result, NOTHING, 1, activation)
-    return result

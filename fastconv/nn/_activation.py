@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import DTYPES, array_of, check_output, flag, number
+from fastconv._arguments import DTYPES, arithmetic, array_of, check_output, flag, number
 from fastconv._backend import backend_of
 from fastconv.nn._elementwise import computed, floating, narrowed, real, slope_of, stored
 
@@ -230,7 +230,7 @@ def silu(
     found = computed("silu", out, array, parameter=steepness)
     if found is not None:
         return found
-    wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
+    wide: Any = array.astype(arithmetic(array.dtype), copy=False)
     scaled = wide * wide.dtype.type(steepness)
     result = np.asarray(wide / (1 + np.exp(-scaled)))
     far = np.asarray(scaled < (-700 if wide.dtype == np.float64 else -80))

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_of, castable, channels_first, check_output, integer, number, to_dtype
+from fastconv._arguments import arithmetic, array_of, castable, channels_first, check_output, integer, number, to_dtype
 from fastconv._backend import backend_of, on_its_device
 from fastconv.nn._elementwise import check_place, floating, narrowed, same_shape, stored
 
@@ -193,7 +193,7 @@ def batch_normalization(
     array([-1.,  1.], dtype=float32)
     """
     array = floating("x", x)
-    wide = np.float64 if array.dtype == np.float64 else np.float32
+    wide = arithmetic(array.dtype)
     epsilon = number("variance_epsilon", variance_epsilon)
     check_place(out, array)
     factor = 1 / np.sqrt(_along("variance", variance, array, wide) + wide(epsilon))
@@ -274,7 +274,7 @@ def batch_normalization_grad(
     (array([ 5., 10.], dtype=float32), array([-15.], dtype=float32), None, array([1.], dtype=float32))
     """
     dy, array = same_shape(("gradients", "x"), floating("gradients", gradients), x)
-    wide = np.float64 if dy.dtype == np.float64 else np.float32
+    wide = arithmetic(dy.dtype)
     epsilon = number("variance_epsilon", variance_epsilon)
     means, variances = _along("mean", mean, dy, wide), _along("variance", variance, dy, wide)
     # Sums follow the order of memory: in C order, every layout has the same bits.
@@ -374,7 +374,7 @@ def local_response_normalization(
     array = floating("input", input)
     if array.ndim < 1:
         raise ValueError("input: has no channels (shape ())")
-    kind: Any = np.float64 if array.dtype == np.float64 else np.float32
+    kind: Any = arithmetic(array.dtype)
     radius = _check_radius(depth_radius)
     bias, alpha, beta = _factors(bias, alpha, beta)
     check_place(out, array)
@@ -444,7 +444,7 @@ def local_response_normalization_grad(
     dy, y = same_shape(("input_grads", "output_image"), dy, output_image)
     if dy.ndim < 1:
         raise ValueError("input_grads: has no channels (shape ())")
-    kind: Any = np.float64 if dy.dtype == np.float64 else np.float32
+    kind: Any = arithmetic(dy.dtype)
     radius = _check_radius(depth_radius)
     bias, alpha, beta = _factors(bias, alpha, beta)
     check_place(out, dy)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import check_output, padding_pairs, spatial, told
+from fastconv._arguments import arithmetic, check_output, padding_pairs, spatial, told
 from fastconv._backend import backend_of, on_its_device
 from fastconv._types import DataFormat, IntsLike, PaddingLike, PaddingName
 from fastconv.nn._elementwise import stored
@@ -160,7 +160,7 @@ def _pool_of_any_rank(
     images = x.transpose(0, *range(2, x.ndim), 1) if first else x
     wide = images
     if pool is avg_pool2d:  # a mean of means is rounded once
-        wide = backend_of(images).convert(images, np.float64 if x.dtype == np.float64 else np.float32)
+        wide = backend_of(images).convert(images, arithmetic(x.dtype))
     if x.ndim == 3:
         result = pool(wide[:, None], (1, *size), (1, *step), _in_two(pairs, None, 0))[:, 0]
     else:

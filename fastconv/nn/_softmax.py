@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import told
+from fastconv._arguments import arithmetic, told
 from fastconv._backend import on_its_device
 from fastconv.nn._elementwise import check_place, floating, narrowed, same_shape, stored
 
@@ -68,7 +68,7 @@ def softmax(
     check_place(out, array)
     if array.size == 0:
         return stored(array.copy(), out)
-    wide: Any = array.astype(np.float64 if array.dtype == np.float64 else np.float32, copy=False)
+    wide: Any = array.astype(arithmetic(array.dtype), copy=False)
     powers = np.exp(wide - wide.max(axis, keepdims=True))
     sums = powers.sum(axis, keepdims=True, dtype=np.float64).astype(wide.dtype)
     return stored(narrowed(array, powers / sums), out)
@@ -123,7 +123,7 @@ def softmax_grad(
     dy, y = same_shape(("gradients", "outputs"), floating("gradients", gradients), outputs)
     axis = _axis_of("gradients", dy, axis)
     check_place(out, dy)
-    kind: Any = np.float64 if dy.dtype == np.float64 else np.float32
+    kind: Any = arithmetic(dy.dtype)
     gradient, result = dy.astype(kind, copy=False), y.astype(kind, copy=False)
     shared = (gradient * result).sum(axis, keepdims=True, dtype=np.float64).astype(kind)
     return stored(narrowed(dy, (gradient - shared) * result), out)
