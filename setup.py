@@ -64,7 +64,7 @@ class BuildExt(build_ext):
 
     def compile_side_by_side(self, sources, **keywords):
         """The objects of the sources; those that take longest, the module and the kernels, are begun first."""
-        sources = sorted(sources, key=lambda source: ("_core" not in source, "kernels" not in source))
+        sources = sorted(sources, key=lambda source: ("_core" not in source, "isa" not in source))
         print(f"fastconv: {len(sources)} sources; the first build takes one to three minutes", flush=True)
         done = itertools.count(1)
 
@@ -152,20 +152,29 @@ def forget_oldest():
         os.remove(path)
 
 
-extension = Extension(
-    "fastconv._cpu._core",
-    ["fastconv/_cpu/_core.pyx", *sorted(glob.glob("src/*.c") + glob.glob("src/kernels/*.c"))],
-    include_dirs=["src", "fastconv/_cpu", numpy.get_include()],
-    depends=glob.glob("fastconv/_cpu/*.px[di]")
-    + glob.glob("fastconv/_cpu/*.h")
-    + glob.glob("src/**/*.h", recursive=True)
-    + glob.glob("src/**/*.inc", recursive=True),
-    define_macros=[
-        ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
-        ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
-    ],
-)
+SOURCES = {  # of each module in fastconv/_cpu/, beside its own
+    "_core": sorted(glob.glob("src/*/*.c")),
+    "_launch": [],
+    "_layers": [],
+    "_convolution": [],
+}
+extensions = [
+    Extension(
+        f"fastconv._cpu.{name}",
+        [f"fastconv/_cpu/{name}.pyx", *sources],
+        include_dirs=["src", "fastconv/_cpu", numpy.get_include()],
+        depends=glob.glob("fastconv/_cpu/*.pxd")
+        + glob.glob("fastconv/_cpu/*.h")
+        + glob.glob("src/**/*.h", recursive=True)
+        + glob.glob("src/**/*.inc", recursive=True),
+        define_macros=[
+            ("NPY_NO_DEPRECATED_API", "NPY_2_0_API_VERSION"),
+            ("NPY_TARGET_VERSION", "NPY_2_0_API_VERSION"),
+        ],
+    )
+    for name, sources in SOURCES.items()
+]
 setup(
-    ext_modules=cythonize([extension], build_dir="build/cython"),
+    ext_modules=cythonize(extensions, build_dir="build/cython"),
     cmdclass={"build_ext": BuildExt},
 )

@@ -23,9 +23,9 @@ from fastconv._cpu import implementations  # noqa: E402
 from fastconv._options import Options  # noqa: E402
 from fastconv._problem import ConvProblem  # noqa: E402
 
-COLOURS = dict(
+COLORS = dict(
     zip(
-        ("winograd", "implicit_gemm", "pointwise", "depthwise", "narrow_groups", "rectangles", "each_group"),
+        ("winograd", "implicit_gemm", "pointwise", "depthwise", "narrow_groups", "border_split", "per_group"),
         ("tab:blue", "tab:orange", "tab:green", "tab:red", "tab:purple", "tab:brown", "tab:pink"),
     )
 )
@@ -72,7 +72,7 @@ def draw_ratios(layers: list[dict[str, Any]], title: str, path: Path) -> None:
     axes.barh(
         [f"{layer['token']}  {layer['peer']}" for layer in ordered],
         [layer["ratio"] for layer in ordered],
-        color=[COLOURS.get(layer["name"], OTHERS) for layer in ordered],
+        color=[COLORS.get(layer["name"], OTHERS) for layer in ordered],
     )
     axes.axvline(1, color="black", linewidth=0.8)
     axes.set_xscale("log")
@@ -95,8 +95,8 @@ def draw_roofline(layers: list[dict[str, Any]], machine: dict[str, Any], title: 
     roof = np.minimum(machine["peak_flops"], reach * machine["copy_bandwidth"])
     axes.plot(reach, roof * 1e-9, color="black", linewidth=1)
     for layer in layers:
-        colour = COLOURS.get(layer["name"], OTHERS)
-        axes.plot(layer["intensity"], layer["rate"] * 1e-9, "o", color=colour, markersize=4)
+        color = COLORS.get(layer["name"], OTHERS)
+        axes.plot(layer["intensity"], layer["rate"] * 1e-9, "o", color=color, markersize=4)
     axes.set_xscale("log")
     axes.set_yscale("log")
     axes.set_xlabel("operations for each byte of input, filters and output")
@@ -109,8 +109,8 @@ def draw_roofline(layers: list[dict[str, Any]], machine: dict[str, Any], title: 
 
 def add_legend(axes: Any, layers: list[dict[str, Any]]) -> None:
     present = {layer["name"] for layer in layers}
-    handles = [plt.Line2D([], [], marker="o", linestyle="", color=COLOURS[n], label=n) for n in COLOURS if n in present]
-    if present - set(COLOURS):
+    handles = [plt.Line2D([], [], marker="o", linestyle="", color=COLORS[n], label=n) for n in COLORS if n in present]
+    if present - set(COLORS):
         handles.append(plt.Line2D([], [], marker="o", linestyle="", color=OTHERS, label="others"))
     axes.legend(handles=handles, fontsize=7, loc="lower right")
 

@@ -79,7 +79,7 @@ def geometric_mean(values: list[float]) -> float:
 
 
 def best_peak(threads: int, isa: str) -> dict[str, object]:
-    """The machine, with the best figures of several tries: a busy neighbour would make the peak look low."""
+    """The machine, with the best figures of several tries: a busy neighbor would make the peak look low."""
     tries = [measure(threads, isa) for _ in range(5)]
     return max(tries, key=lambda found: found.get("peak_flops", 0.0))
 

@@ -19,7 +19,7 @@ import numpy as np
 
 
 def operands(problem, direction: str, dtype: str) -> tuple[np.ndarray, np.ndarray]:
-    """Two of: images like the output of a ReLU (half of it zeros), centred filters, centred output gradients."""
+    """Two of: images like the output of a ReLU (half of it zeros), centered filters, centered output gradients."""
     if dtype == "bfloat16":
         import ml_dtypes  # noqa: F401, which makes NumPy know the name
     rng = np.random.default_rng(0)

@@ -4,7 +4,7 @@
     python examples/cifar10_throughput.py --gpu    # fastconv with CuPy arrays too
 
 The network of TensorFlow's old CIFAR-10 tutorial on crops of 24x24x3, 128 at a time: convolution 5x5x64, max pool 3x3
-with stride 2, local response normalisation (LRN), convolution 5x5x64, LRN, max pool, dense layers of 384, 192 and 10,
+with stride 2, local response normalization (LRN), convolution 5x5x64, LRN, max pool, dense layers of 384, 192 and 10,
 trained by gradient descent. The data has CIFAR's shape, not its images. Each library takes a few steps in turn, and
 its best turn counts. All start from the same weights, so their first losses agree.
 """
@@ -50,7 +50,7 @@ def fastconv_step(array: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Ste
     """One training step in NumPy and fastconv, its backward pass by hand; for the arrays that `array` makes."""
     weights = {name: array(value) for name, value in initial_weights().items()}
 
-    def normalise(x: np.ndarray) -> np.ndarray:
+    def normalize(x: np.ndarray) -> np.ndarray:
         return nn.local_response_normalization(x, RADIUS, BIAS, ALPHA, BETA)
 
     def normalise_grad(dy: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
@@ -67,9 +67,9 @@ def fastconv_step(array: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Ste
         w = weights
         conv1 = convolve(images, "conv1")
         pool1 = nn.max_pool2d(conv1, 3, 2, "SAME")
-        norm1 = normalise(pool1)
+        norm1 = normalize(pool1)
         conv2 = convolve(norm1, "conv2")
-        norm2 = normalise(conv2)
+        norm2 = normalize(conv2)
         pool2 = nn.max_pool2d(norm2, 3, 2, "SAME")
         flat = pool2.reshape(len(images), 1, 1, -1)
         dense3 = dense(flat, "dense3")
@@ -161,7 +161,7 @@ def pytorch_step(threads: int) -> Step:
     def convolve(x, name):
         return functional.relu(functional.conv2d(x, weights[name], weights[name + "_bias"], padding=2))
 
-    def normalise(x):
+    def normalize(x):
         return functional.local_response_norm(x, 2 * RADIUS + 1, ALPHA * (2 * RADIUS + 1), BETA, BIAS)
 
     def pool(x):  # SAME: the odd cell comes after
@@ -169,8 +169,8 @@ def pytorch_step(threads: int) -> Step:
 
     def step(images, labels):
         x = torch.from_numpy(images).permute(0, 3, 1, 2)
-        x = normalise(pool(convolve(x, "conv1")))
-        x = pool(normalise(convolve(x, "conv2"))).permute(0, 2, 3, 1).reshape(BATCH, -1)
+        x = normalize(pool(convolve(x, "conv1")))
+        x = pool(normalize(convolve(x, "conv2"))).permute(0, 2, 3, 1).reshape(BATCH, -1)
         x = functional.relu(x @ weights["dense3"] + weights["dense3_bias"])
         x = functional.relu(x @ weights["dense4"] + weights["dense4_bias"])
         loss = functional.cross_entropy(x @ weights["dense5"] + weights["dense5_bias"], torch.from_numpy(labels))

@@ -25,8 +25,8 @@ class Plan(Protocol):
     """One problem in one direction, dtype and layout, ready to run.
 
     A plan is called with two operands, `out` or None, the caller's own arrays, which `out` must not overlap, and the
-    call's Extras or None. Forward, the operands are the input and the filters; in backprop-input, the filters and the
-    output's gradient; in backprop-filter, the input and the output's gradient.
+    call's EpilogueArguments or None. Forward, the operands are the input and the filters; in backprop-input, the
+    filters and the output's gradient; in backprop-filter, the input and the output's gradient.
     """
 
     direction: str
@@ -37,7 +37,7 @@ class Plan(Protocol):
     choice: Any  # the Choice of an implementation; None where there is nothing to sum
 
     def __call__(
-        self, a: Any, b: Any, out: Any = None, inputs: tuple[Any, ...] = (), extras: Any = None
+        self, a: Any, b: Any, out: Any = None, inputs: tuple[Any, ...] = (), epilogue: Any = None
     ) -> np.ndarray: ...
 
 

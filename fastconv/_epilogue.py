@@ -9,11 +9,11 @@ import numpy as np
 from fastconv._arguments import castable, to_dtype, told
 from fastconv._backend import backend_of
 
-# The activations that sums may end with, in the order of the enums in src/kernels.h and _cuda/finish.cuh.
+# The activations that sums may end with, in the order of the enums in src/kernels/epilogue.h and _cuda/epilogue.cuh.
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "silu", "hard_swish", "sigmoid", "tanh")
 
 
-class Extras(NamedTuple):
+class EpilogueArguments(NamedTuple):
     """What a call brings beside its tensors: packed filters to use and add to, a bias, and an activation."""
 
     packings: dict[Any, Any] | None = None
@@ -21,10 +21,10 @@ class Extras(NamedTuple):
     activation: str | None = None
 
 
-def extras_of(
+def epilogue_arguments(
     packings: dict[Any, Any] | None, bias: Any, activation: Any, like: tuple[str, np.ndarray], channels: int
-) -> Extras | None:
-    """The extras of a call, checked; None if there are none.
+) -> EpilogueArguments | None:
+    """The arguments of a call's epilogue, checked; None if it has no epilogue.
 
     `like` is the name and value of the operand whose dtype decides.
     """
@@ -46,4 +46,4 @@ def extras_of(
             bias = bias.reshape(channels)  # of (1, 1, 1, F), say
         bias = to_dtype(bias, x.dtype)
         bias = backend_of(bias).dense(bias, np.float32 if x.dtype.itemsize == 2 else x.dtype)
-    return Extras(packings, bias, activation)
+    return EpilogueArguments(packings, bias, activation)

@@ -11,7 +11,7 @@ import numpy as np
 
 from fastconv._arguments import geometry
 from fastconv._backend import Plan
-from fastconv._cpu import _core
+from fastconv._cpu import _launch
 from fastconv._options import Options, current
 from fastconv._problem import ConvProblem, Padding, Pair, array_shape, conv_problem
 
@@ -120,7 +120,7 @@ class Planner:
         options = current.get()
         spelled = strides, padding, data_format, dilations
         described = operands if self.described is None else self.described(operands)
-        key = _core.call_key(direction, described, spelled, options)
+        key = _launch.call_key(direction, described, spelled, options)
         hashes = True
         try:
             found = self.plans.get(key)
@@ -132,7 +132,7 @@ class Planner:
         shapes = tuple([operand if type(operand) is tuple else operand.shape for operand in operands])
         # Once more: an array may have changed its shape while the caller's objects were hashed.
         described = operands if self.described is None else self.described(operands)
-        key = _core.call_key(direction, described, spelled, options)
+        key = _launch.call_key(direction, described, spelled, options)
         meant = geometry(*spelled)
         what = (direction, shapes, dtype, options.precision, options.implementation, meant)
         found = self.plans.get(what)

@@ -14,6 +14,50 @@ Pair = tuple[int, int]
 Padding = str | tuple[Pair, Pair]  # "SAME", "VALID" or ((top, bottom), (left, right))
 
 
+class Axis(NamedTuple):
+    """One axis of a convolution or a pool: which outputs meet which cells of the image.
+
+    Output ``o`` meets, at tap ``t``, cell ``o * stride + t * dilation - before``; it lies in the image if it is one of
+    0 to ``size`` - 1.
+
+    Parameters
+    ----------
+    size : int
+        Cells of the image.
+    taps : int
+        Taps of a filter, or cells of a window.
+    outputs : int
+        The number of windows.
+    stride, dilation : int
+        Cells between neighboring windows, and between neighboring taps.
+    before : int
+        Cells of padding before the image.
+
+    Examples
+    --------
+    >>> axis = ConvProblem.parse("n1h5w5c1_k3x3f1_s1x1_d1x1_p1,1,1,1_g1").axis_h
+    >>> axis.outputs_inside(0)  # the first output's first tap lies in the padding
+    range(1, 5)
+    """
+
+    size: int
+    taps: int
+    outputs: int
+    stride: int
+    dilation: int
+    before: int
+
+    def cell(self, output: int, tap: int) -> int:
+        """The cell that an output meets at a tap, which may lie outside the image."""
+        return output * self.stride + tap * self.dilation - self.before
+
+    def outputs_inside(self, tap: int) -> range:
+        """The outputs whose window has this tap in the image."""
+        first = self.cell(0, tap)
+        low = max(0, -(first // self.stride))
+        return range(low, max(low, min(self.outputs, -((first - self.size) // self.stride))))
+
+
 class ConvProblem(NamedTuple):
     """The sizes of one convolution, the same for its three directions and for every device.
 
@@ -26,7 +70,7 @@ class ConvProblem(NamedTuple):
     oh, ow : int
         Rows and columns of the output.
     stride_h, stride_w, dilation_h, dilation_w : int
-        Steps, in cells, between neighbouring windows and between neighbouring taps (1: dense).
+        Steps, in cells, between neighboring windows and between neighboring taps (1: dense).
     pad_top, pad_bottom, pad_left, pad_right : int
         Cells of zeros around the image; SAME is already resolved.
     groups : int
@@ -59,6 +103,14 @@ class ConvProblem(NamedTuple):
     pad_left: int
     pad_right: int
     groups: int
+
+    @property
+    def axis_h(self) -> Axis:
+        return Axis(self.h, self.kh, self.oh, self.stride_h, self.dilation_h, self.pad_top)
+
+    @property
+    def axis_w(self) -> Axis:
+        return Axis(self.w, self.kw, self.ow, self.stride_w, self.dilation_w, self.pad_left)
 
     @property
     def multiply_adds(self) -> int:
@@ -151,11 +203,13 @@ class PoolProblem(NamedTuple):
 
     def cells(self, images: Any) -> Iterator[tuple[tuple[int, int], Any, tuple[slice, slice]]]:
         """For each cell of the window that meets any image cell: those in NHWC images, and their outputs."""
-        for i in self._reaching(0, images.shape[1]):
-            rows, taken_rows = _outputs(i, self.out[0], self.stride[0], self.before[0], images.shape[1])
-            for j in self._reaching(1, images.shape[2]):
-                columns, taken_columns = _outputs(j, self.out[1], self.stride[1], self.before[1], images.shape[2])
-                yield (i, j), images[:, rows, columns], (taken_rows, taken_columns)
+        rows, columns = (self._axis(axis, images.shape[1 + axis]) for axis in (0, 1))
+        for i, taken_rows, met_rows in _cells_met(rows):
+            for j, taken_columns, met_columns in _cells_met(columns):
+                yield (i, j), images[:, met_rows, met_columns], (taken_rows, taken_columns)
+
+    def _axis(self, axis: int, size: int) -> Axis:
+        return Axis(size, self.size[axis], self.out[axis], self.stride[axis], 1, self.before[axis])
 
     def of_outputs(self, first: int, end: int, height: int) -> tuple[int, int, PoolProblem]:
         """The image rows that these rows of outputs read, first to end - 1, and the windows over those rows alone."""
@@ -169,20 +223,14 @@ class PoolProblem(NamedTuple):
         high = (end - 1 + self.before[0]) // self.stride[0] + 1
         return max(0, low), min(self.out[0], high)
 
-    def _reaching(self, axis: int, size: int) -> range:
-        """The cells of a window along one axis that lie inside the image for any output."""
-        last_start = (self.out[axis] - 1) * self.stride[axis] - self.before[axis]
-        return range(max(0, -last_start), min(self.size[axis], self.before[axis] + size))
 
-
-def _outputs(cell: int, out: int, stride: int, before: int, size: int) -> tuple[slice, slice]:
-    """Along one axis: the input cells that a window's cell meets inside the image, and their outputs."""
-    low = max(0, -((cell - before) // stride))
-    high = min(out, -((cell - before - size) // stride))
-    if high <= low:
-        return slice(0, 0), slice(0, 0)
-    start = low * stride + cell - before
-    return slice(start, start + (high - low - 1) * stride + 1, stride), slice(low, high)
+def _cells_met(axis: Axis) -> Iterator[tuple[int, slice, slice]]:
+    """Of the cells of a window that meet any image cell: the cell, the outputs for which it does, and what it meets."""
+    for tap in range(axis.taps):
+        outputs = axis.outputs_inside(tap)
+        if outputs:
+            first, last = axis.cell(outputs[0], tap), axis.cell(outputs[-1], tap)
+            yield tap, slice(outputs.start, outputs.stop), slice(first, last + 1, axis.stride)
 
 
 def output_size(
@@ -196,7 +244,10 @@ def output_size(
     shapes: str,
     gradient: bool,
 ) -> tuple[int, int, int]:
-    """Output size of one axis, and the padding before and after it."""
+    """Output size of one axis, and the padding before and after it.
+
+    The arguments beyond an axis's own (`name`, `axis`, `shapes`) are what the error names.
+    """
     window = (taps - 1) * dilation + 1
     if padding == "SAME":
         out = -(-size // stride)

@@ -101,7 +101,7 @@ def set_num_threads(num_threads: int | None) -> None:
     Parameters
     ----------
     num_threads : int or None
-        Honoured even above the number of cores; None goes back to the default. Small work still
+        Honored even above the number of cores; None goes back to the default. Small work still
         runs on one thread.
 
     Raises

@@ -101,7 +101,7 @@ def exact(case: Case) -> np.ndarray:
 
 
 def magnitude(case: Case) -> np.ndarray:
-    """What each sum would be if no term cancelled another."""
+    """What each sum would be if no term canceled another."""
     return exact(_absolute(case))
 
 

@@ -67,7 +67,7 @@ def test_every_implementation_gives_the_same_bits(case):
     """Those that take the problem at all, and sum in the same order."""
     with options(implementation="implicit_gemm"):
         expected = nn.conv2d(*case).tobytes()
-    for name in ("image_filter", "depthwise", "narrow_groups", "pointwise"):
+    for name in ("spatial", "depthwise", "narrow_groups", "pointwise"):
         with options(implementation=name):
             try:
                 assert nn.conv2d(*case).tobytes() == expected, name

@@ -40,7 +40,7 @@ TOKENS = [
     "n1h17w15c24_k5x5f48_s2x2_d1x1_p2,2,2,2_g24",
     "n1h12w12c32_k3x3f32_s1x1_d1x1_p1,1,1,1_g8",  # narrow groups
     "n1h14w14c96_k3x3f96_s1x1_d1x1_p1,1,1,1_g2",  # wide ones
-    "n1h15w15c32_k3x3f32_s1x1_d6x6_p6,6,6,6_g1",  # rectangles
+    "n1h15w15c32_k3x3f32_s1x1_d6x6_p6,6,6,6_g1",  # border_split
     "n1h11w12c8_k3x3f8_s2x3_d2x1_p3,2,1,4_g1",  # phases
     "n1h40w1c3_k9x1f4_s1x1_d1x1_p4,4,0,0_g1",  # columns
     "n8h56w56c24_k3x3f24_s1x1_d1x1_p1,1,1,1_g1",  # many pixels for a gradient

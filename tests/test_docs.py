@@ -10,6 +10,7 @@ import pytest
 
 import fastconv
 from fastconv import _config, _parts, _problem, _settings, _shape, _threads, filters
+from fastconv._cpu import decompose, winograd
 from fastconv._cuda import planner
 from fastconv.nn import (
     _activation,
@@ -42,6 +43,8 @@ ROOT = Path(__file__).parent.parent
         _variants,
         filters,
         _parts,
+        decompose,
+        winograd,
         _config,
         _settings,
         _problem,

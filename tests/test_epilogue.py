@@ -17,10 +17,10 @@ LAYERS = {
     "implicit_gemm": "n2h14w14c40_k3x3f70_s2x2_d1x1_p1,1,1,1_g1",
     "pointwise": "n2h7w7c300_k1x1f64_s1x1_d1x1_p0,0,0,0_g1",
     "depthwise": "n2h20w23c24_k3x3f48_s2x2_d1x1_p0,1,0,1_g24",
-    "image_filter": "n2h30w50c1_k5x5f4_s1x1_d1x1_p2,2,2,2_g1",
-    "tap_products": "n2h20w30c32_k3x3f3_s1x1_d1x1_p1,1,1,1_g1",
+    "spatial": "n2h30w50c1_k5x5f4_s1x1_d1x1_p2,2,2,2_g1",
+    "kn2row": "n2h20w30c32_k3x3f3_s1x1_d1x1_p1,1,1,1_g1",
     "narrow_groups": "n2h9w9c36_k3x3f36_s1x1_d2x1_p2,2,1,1_g9",
-    "each_group": "n2h9w9c60_k3x3f60_s1x1_d1x1_p1,1,1,1_g3",
+    "per_group": "n2h9w9c60_k3x3f60_s1x1_d1x1_p1,1,1,1_g3",
     "grouped": "n2h9w9c30_k3x3f40_s1x1_d2x2_p2,2,2,2_g2",
 }
 ACTIVATIONS = {
@@ -176,9 +176,9 @@ def test_batches_and_forked_children_apply_the_epilogue():
 
 
 def test_activations_have_one_order_in_python_c_and_cuda():
-    cuda = (Path(fastconv.__file__).parent / "_cuda" / "finish.cuh").read_text()
+    cuda = (Path(fastconv.__file__).parent / "_cuda" / "epilogue.cuh").read_text()
     of_cuda = re.search(r"enum Activation \{ NONE, (.*?) \};", cuda)[1].lower().split(", ")
-    c = (Path(__file__).parents[1] / "src" / "kernels.h").read_text()
+    c = (Path(__file__).parents[1] / "src" / "kernels" / "epilogue.h").read_text()
     of_c = re.findall(r"FC_(\w+),", re.search(r"enum fc_activation \{(.*?)\}", c, re.S)[1])
     assert tuple(of_cuda) == _epilogue.ACTIVATIONS
     assert [name.lower() for name in of_c[: 1 + len(of_cuda)]] == ["linear", *_epilogue.ACTIVATIONS]

@@ -183,7 +183,7 @@ def test_bad_numbers_stay_with_the_taps_that_meet_them(isa, token):
     case = inputs(ConvProblem.parse(token))
     with options() as chosen:
         found = implementations.choose("backprop_filter", ConvProblem.parse(token), case.input.dtype, chosen)
-        assert found[0].name == "image_filter"
+        assert found[0].name == "spatial"
     case = case._replace(padding="VALID", input=case.input.copy())
     dy = output_gradient(case)
     clean = gradient("backprop_filter", case, dy)
@@ -262,8 +262,8 @@ def test_portions_of_pixels_are_added_up(isa, monkeypatch, token, dtype):
     dy = output_gradient(case)
     monkeypatch.setattr(summation, "SLICE_BLOCKS", 1)
     monkeypatch.setattr(summation, "SLICE_WORK", 1 << 40)  # in one slice
-    monkeypatch.setattr(summation, "IMAGE_WORK", 1 << 40)
-    monkeypatch.setattr(summation, "IMAGE_PIXELS", 128)
+    monkeypatch.setattr(summation, "SPATIAL_WORK", 1 << 40)
+    monkeypatch.setattr(summation, "SPATIAL_PIXELS", 128)
     monkeypatch.setattr(BACKEND.planner, "plans", {})
     results = []
     for threads in (1, 3):

@@ -13,10 +13,10 @@ ROOT = Path(fastconv.__file__).parent
 # A module imports only modules of lines above its own, inside functions too. What stands in one line knows nothing of
 # its neighbors. One exception, by name: _backend loads the backends when a call is first given an array of theirs.
 LAYERS = """
-_baseline _version _types _problem _backend _cpu _cpu._core _cuda _images
-_arguments _parts _reference
-_options _shape _prepared _epilogue _cpu.summation
-_plan _threads _cpu.winograd
+_baseline _version _types _problem _backend _cpu _cpu._core _cpu.cost_model _cuda _images
+_arguments _parts _reference _cpu._tensors
+_options _shape _prepared _epilogue _cpu.summation _cpu.decompose _cpu._launch _cpu._layers
+_plan _threads _cpu.winograd _cpu._convolution
 _cpu.refusals _cpu.elementwise _cpu.pools _cuda.planner _config
 _cpu.implementations _cuda.launch _cuda.memory
 _cpu.plans _cuda.pointwise _cuda.pools _settings
@@ -34,21 +34,20 @@ _demo
 _cli
 __main__
 """
-# The same of a name.c and its name.h in src/, and of what they include.
+# The same of a name.c and its name.h in the folders of src/, and of what they include.
 C_LAYERS = """
-sizes float_mode problem half wait shares scratch
-kernels team blocks
-dispatch pack
-few_bits pool elementwise method
-epilogue strip filter_method
-depthwise panels regions pixel_blocks
-narrow_groups winograd_filters image_filter implicit_gemm tap_products depthwise_filter image_gradient outer_products
-winograd_grid
-winograd_outliers
-winograd_tiles
-winograd winograd_evenness
-winograd_gradient forward
-backprop_filter
+base/arith base/float_mode base/dtype base/half isa/tuning threads/wait threads/work_stealing threads/scratch
+kernels/gemm kernels/copy kernels/depthwise kernels/epilogue kernels/spatial kernels/winograd
+base/problem threads/team kernels/layers
+base/axis base/blocks kernels/kernels winograd/grid
+isa/dispatch isa/compile layout/copy layers/epilogue layers/pool layers/elementwise
+layout/staging isa/generic isa/generic_fma isa/avx2 isa/avx512 isa/neon
+layout/indirection conv/method conv/filter_method
+layout/filter_panels conv/part conv/epilogue conv/regions conv/pixel_blocks winograd/filters winograd/outliers
+conv/implicit_gemm conv/spatial conv/kn2row conv/depthwise conv/outer_products conv/spatial_gradient winograd/tiles
+conv/pointwise conv/narrow_groups conv/depthwise_gradient winograd/forward winograd/gradient_outliers
+winograd/backprop_filter winograd/exact conv/forward
+conv/backprop_filter
 """
 
 
@@ -58,7 +57,8 @@ def heights(layers: str) -> dict[str, int]:
 
 HEIGHT = {name if name == "fastconv" else f"fastconv.{name}": height for name, height in heights(LAYERS).items()}
 C_HEIGHT = heights(C_LAYERS)
-SOURCES = sorted((Path(__file__).parents[1] / "src").glob("*.[ch]"))
+SRC = Path(__file__).parents[1] / "src"
+SOURCES = sorted(SRC.glob("*/*.[ch]"))
 
 
 def module_of(path: Path) -> str:
@@ -67,6 +67,9 @@ def module_of(path: Path) -> str:
 
 
 MODULES = {module_of(path): path for path in ROOT.rglob("*.py")}
+CYTHON = {}  # of each compiled module, and of what is only cimported: its sources
+for path in sorted(ROOT.rglob("*.py[x]")) + sorted(ROOT.rglob("*.pxd")):
+    CYTHON.setdefault(module_of(path), []).append(path)
 
 
 def imported(source: str) -> set[str]:
@@ -84,18 +87,30 @@ def imported(source: str) -> set[str]:
     return found
 
 
+def cimported(source: str) -> set[str]:
+    """The modules of fastconv that a Cython source imports or cimports, at its beginning."""
+    return set(re.findall(r"^from (fastconv[\w.]*) c?import", source, re.M))
+
+
 def upward(module: str, source: str) -> set[str]:
     """Imports of modules that do not stand below this one."""
     return {name for name in imported(source) if HEIGHT[name] >= HEIGHT[module]}
 
 
 def test_every_module_has_its_layer():
-    assert set(MODULES) | {"fastconv._cpu._core"} == set(HEIGHT)
+    assert set(MODULES) | set(CYTHON) == set(HEIGHT)
 
 
 @pytest.mark.parametrize("module", sorted(MODULES))
 def test_no_module_imports_one_above_it(module):
     assert not upward(module, MODULES[module].read_text())
+
+
+@pytest.mark.parametrize("module", sorted(CYTHON))
+def test_no_cython_module_cimports_one_above_it(module):
+    for path in CYTHON[module]:
+        for name in cimported(path.read_text()) - {module}:
+            assert HEIGHT[name] < HEIGHT[module], f"{path.name} imports {name}"
 
 
 def test_an_upward_import_is_found_wherever_it_stands():
@@ -112,9 +127,13 @@ def test_functions_know_no_backend():
             assert not any(name.startswith(("fastconv._cpu", "fastconv._cuda")) for name in names), module
 
 
+def c_name(path: Path) -> str:
+    return path.relative_to(SRC).with_suffix("").as_posix()
+
+
 def included(source: str) -> set[str]:
-    """The headers of its own folder that a C file includes, without their ending."""
-    return set(re.findall(r'^#include "([a-z_]+)\.h"', source, re.M))
+    """The headers of src/ that a C file includes, without their ending; the vectors of isa/simd/ are not among them."""
+    return set(re.findall(r'^#include "([a-z_]+/[a-z_0-9]+)\.h"', source, re.M))
 
 
 def c_upward(name: str, source: str) -> set[str]:
@@ -122,13 +141,14 @@ def c_upward(name: str, source: str) -> set[str]:
 
 
 def test_every_c_file_has_its_layer():
-    assert {path.stem for path in SOURCES} == set(C_HEIGHT)
+    assert {c_name(path) for path in SOURCES} == set(C_HEIGHT)
 
 
-@pytest.mark.parametrize("path", SOURCES, ids=lambda path: path.name)
+@pytest.mark.parametrize("path", SOURCES, ids=c_name)
 def test_no_c_file_includes_what_stands_above_it(path):
-    assert not c_upward(path.stem, path.read_text())
+    assert not c_upward(c_name(path), path.read_text())
 
 
 def test_an_upward_include_is_found():
-    assert c_upward("strip", '#include "strip.h"\n#include "winograd.h"\n#include "sizes.h"\n') == {"winograd"}
+    source = '#include "layout/staging.h"\n#include "winograd/forward.h"\n#include "base/arith.h"\n'
+    assert c_upward("layout/staging", source) == {"winograd/forward"}

@@ -1,4 +1,4 @@
-"""Convolutions in parts: phases and rectangles cover every output once, with its taps inside the image."""
+"""Convolutions in parts: phases and border splits cover every output once, with its taps inside the image."""
 
 import numpy as np
 import pytest
@@ -6,10 +6,11 @@ from hypothesis import assume, given
 from problems import assert_close, cases, random_array
 
 import fastconv
-from fastconv import _parts, nn, options
-from fastconv._cpu import implementations
+from fastconv import nn, options
+from fastconv._cpu import cost_model, decompose, implementations
+from fastconv._cpu.decompose import border_split
 from fastconv._options import Options
-from fastconv._parts import phases, rectangles, worth_cutting
+from fastconv._parts import polyphase
 from fastconv._problem import ConvProblem
 
 BORDERS = [
@@ -22,10 +23,13 @@ BORDERS = [
 
 @pytest.fixture
 def always_cut(monkeypatch):
-    """Rectangles wherever there is padding, worth it or not."""
-    monkeypatch.setattr(_parts, "GAIN", 1e-9)
-    monkeypatch.setattr(_parts, "TILE_PIXELS", 1)
-    monkeypatch.setattr(_parts, "RECTANGLE_PIXELS", 0)
+    """Border splits wherever there is padding, worth it or not."""
+    decompose._cut.cache_clear()
+    monkeypatch.setattr(cost_model, "BORDER_GAIN", 1e-9)
+    monkeypatch.setattr(cost_model, "BORDER_TILE_PIXELS", 1)
+    monkeypatch.setattr(cost_model, "BORDER_PART_PIXELS", 0)
+    yield
+    decompose._cut.cache_clear()
 
 
 def inside(problem):
@@ -52,10 +56,9 @@ def met(problem, parts):
 
 
 @pytest.mark.parametrize("token", BORDERS)
-def test_rectangles_hold_each_tap_inside_the_image_once(always_cut, token):
+def test_a_border_split_holds_each_tap_inside_the_image_once(always_cut, token):
     problem = ConvProblem.parse(token)
-    found, complete = rectangles(problem)
-    assert worth_cutting(problem)
+    found, complete = border_split(problem)
     np.testing.assert_array_equal(met(problem, found), inside(problem))
     assert complete == inside(problem).any((2, 3)).all()
     for part in found:
@@ -65,9 +68,9 @@ def test_rectangles_hold_each_tap_inside_the_image_once(always_cut, token):
 
 
 @pytest.mark.parametrize("token", BORDERS)
-def test_phases_hold_each_cell_and_tap_once(token):
+def test_polyphase_holds_each_cell_and_tap_once(token):
     p = ConvProblem.parse(token)
-    found, _ = phases(p)
+    found, _ = polyphase(p)
     count = np.zeros((p.h, p.w, p.kh, p.kw), int)
     for part in found:
         rows = part.y_row + np.arange(part.problem.oh) * part.y_step_h
@@ -84,12 +87,12 @@ def test_phases_hold_each_cell_and_tap_once(token):
 
 
 @given(case=cases())
-def test_any_problem_cut_into_rectangles_equals_the_reference(isa, always_cut, case):
-    with options(implementation="rectangles"):
+def test_any_border_split_equals_the_reference(isa, always_cut, case):
+    with options(implementation="border_split"):
         try:
             result = nn.conv2d(*case)
         except ValueError as refusal:
-            assert "rectangles" in str(refusal)
+            assert "border_split" in str(refusal)
             assume(False)
     assert_close(result, case)
 
@@ -97,7 +100,7 @@ def test_any_problem_cut_into_rectangles_equals_the_reference(isa, always_cut, c
 def test_bias_and_activation_reach_outputs_without_taps(always_cut):
     x, w = np.ones((1, 5, 6, 8), np.float32), np.ones((1, 1, 8, 4), np.float32)
     bias = np.array([1, -1, 2, -2], np.float32)
-    with options(implementation="rectangles"):
+    with options(implementation="border_split"):
         y = nn.conv2d(x, w, padding=[[0, 0], [2, 2], [1, 3], [0, 0]], strides=1, bias=bias, activation="relu")
     np.testing.assert_array_equal(y[0, 0, 0], [1, 0, 2, 0])
     np.testing.assert_array_equal(y[0, 2, 1], [9, 7, 10, 6])
@@ -105,8 +108,8 @@ def test_bias_and_activation_reach_outputs_without_taps(always_cut):
 
 def test_large_dilations_skip_the_taps_outside_forward_and_backward():
     problem = ConvProblem.parse("n1h33w33c256_k3x3f256_s1x1_d12x12_p12,12,12,12_g1")
-    assert implementations.choose("forward", problem, np.dtype(np.float32), Options())[0].name == "rectangles"
-    calls, complete = implementations._calls_of(phases(problem)[0], np.dtype(np.float32), Options(), True)
+    assert implementations.choose("forward", problem, np.dtype(np.float32), Options())[0].name == "border_split"
+    calls, complete = implementations._calls_of(polyphase(problem), np.dtype(np.float32), Options(), True)
     assert complete
     assert sum(call[0].problem.multiply_adds for call in calls) < 0.6 * problem.multiply_adds
 

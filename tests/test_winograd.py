@@ -8,10 +8,10 @@ from problems import SUPPORTED, assert_close, assert_gradient_close, gradient, i
 
 import fastconv
 from fastconv import nn, options
-from fastconv._cpu import _core, winograd
+from fastconv._cpu import _core, cost_model, winograd
 from fastconv._cpu.backend import BACKEND
 from fastconv._cpu.implementations import choose
-from fastconv._cpu.winograd import Rung, rung
+from fastconv._cpu.winograd import WinogradTile, winograd_tile
 from fastconv._problem import ConvProblem, conv_problem
 
 # With tiles of 2x2, 4x2, 2x4 and three times 4x4 outputs: few of them, many with few filters, many with many filters,
@@ -57,12 +57,12 @@ def assert_chosen(direction: str, problem: ConvProblem, otherwise: str) -> None:
 def test_plans_take_winograd_where_it_pays_and_says_why_not():
     for token, shape in LAYERS.items():
         problem = ConvProblem.parse(token)
-        found = rung(problem, np.dtype(np.float32), "default")
-        assert isinstance(found, Rung) and (found.rows, found.columns) == shape
-        assert rung(problem._replace(n=100), np.dtype(np.float32), "default") == found
+        found = winograd_tile(problem, np.dtype(np.float32), "default")
+        assert isinstance(found, WinogradTile) and (found.rows, found.columns) == shape
+        assert winograd_tile(problem._replace(n=100), np.dtype(np.float32), "default") == found
         assert_chosen("forward", problem, "implicit_gemm")
         for other in ("float64", "int32"):
-            assert isinstance(rung(problem, np.dtype(other), "fast"), str)
+            assert isinstance(winograd_tile(problem, np.dtype(other), "fast"), str)
 
 
 @pytest.mark.parametrize("token", LAYERS)
@@ -72,7 +72,7 @@ def test_error_is_that_of_the_tile_and_not_of_the_channels(isa, token, precision
     exact = nn.conv2d(case.input.astype(np.float64), case.filters.astype(np.float64), *case[2:])
     with options(precision=precision):
         y = nn.conv2d(*case)
-        found = rung(ConvProblem.parse(token), case.input.dtype, precision)
+        found = winograd_tile(ConvProblem.parse(token), case.input.dtype, precision)
     pieces = 1 if case.filters.shape[:2] == (3, 3) else 1.05
     assert relative_error(y, exact) < pieces * ERRORS[found[:2]]
 
@@ -115,8 +115,8 @@ def test_prepared_filters_serve_either_stride():
     cases = []
     for size, stride, before in ((4, 1, 1), (40, 2, 0)):
         token = f"n1h{size}w{size}c56_k3x3f128_s{stride}x{stride}_d1x1_p{before},1,{before},1_g1"
-        found = rung(ConvProblem.parse(token), np.dtype(np.float32), "default")
-        assert isinstance(found, Rung) and found[:2] == (2, 2)
+        found = winograd_tile(ConvProblem.parse(token), np.dtype(np.float32), "default")
+        assert isinstance(found, WinogradTile) and found[:2] == (2, 2)
         cases.append(inputs(ConvProblem.parse(token)))
     filters = cases[0].filters
     prepared = fastconv.prepare(filters)
@@ -197,7 +197,7 @@ def test_what_overflows_in_a_transform_is_summed_directly(isa, token):
 
 def test_outliers_do_not_reach_outputs_beyond_a_padded_piece(isa, monkeypatch):
     """Tiles of 2x2 outputs round with their windows alone, but not where a piece of the filter is padded."""
-    monkeypatch.setattr(winograd, "GAIN_OF_OTHERS", 0)
+    monkeypatch.setattr(cost_model, "WINOGRAD_GAIN_OF_OTHERS", 0)
     monkeypatch.setattr(winograd, "_shapes", lambda problem: [(2, 2)])
     monkeypatch.setattr(BACKEND.planner, "plans", {})
     rng = np.random.default_rng(0)
@@ -225,7 +225,7 @@ def test_scratch_is_bounded():
         ("n1h20w20c1024_k1x12f70_s1x1_d1x1_p0,0,6,5_g1", "float32"),
     ):
         case = inputs(ConvProblem.parse(token), dtype)
-        assert isinstance(rung(ConvProblem.parse(token), case.input.dtype, "default"), Rung)
+        assert isinstance(winograd_tile(ConvProblem.parse(token), case.input.dtype, "default"), WinogradTile)
         for filters in (case.filters, fastconv.prepare(case.filters)):
             for threads in (1, 2):
                 with options(num_threads=threads):
@@ -246,7 +246,7 @@ def test_filters_that_are_not_served_say_why():
         ("n64h1w7c512_k1x7f512_s1x1_d1x1_p0,0,0,0_g1", "the transforms would cost more than they save"),
         ("n64h4w4c512_k4x4f512_s1x1_d1x1_p0,0,0,0_g1", "the transforms would cost more than they save"),
     ):
-        assert rung(ConvProblem.parse(token), np.dtype(np.float32), "default") == reason
+        assert winograd_tile(ConvProblem.parse(token), np.dtype(np.float32), "default") == reason
 
 
 def test_windows_of_zeros_give_zeros():

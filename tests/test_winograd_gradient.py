@@ -12,7 +12,7 @@ from test_winograd import assert_chosen, relative_error
 from fastconv import nn, options
 from fastconv._cpu import _core, summation, winograd
 from fastconv._cpu.backend import BACKEND
-from fastconv._cpu.winograd import Rung, gradient_rung
+from fastconv._cpu.winograd import WinogradTile, gradient_tile
 from fastconv._problem import ConvProblem, conv_problem
 
 # One slice or several, ranges of channels that are whole or not, few images and many; then stride 2, filters of one row
@@ -46,17 +46,17 @@ def filter_gradient(case: Case, dy: np.ndarray, precision: str = "default") -> n
 def test_plans_take_tiles_where_they_pay_and_say_why_not():
     for token, shape in LAYERS.items():
         problem = ConvProblem.parse(token)
-        found = gradient_rung(problem, np.dtype(np.float32), "default")
-        assert isinstance(found, Rung) and found[:2] == shape, (token, found)
+        found = gradient_tile(problem, np.dtype(np.float32), "default")
+        assert isinstance(found, WinogradTile) and found[:2] == shape, (token, found)
         assert_chosen("backprop_filter", problem, "outer_products")
         for other in ("float64", "int32"):
-            assert isinstance(gradient_rung(problem, np.dtype(other), "fast"), str)
+            assert isinstance(gradient_tile(problem, np.dtype(other), "fast"), str)
     for token, reason in (
         ("n1h14w14c256_k3x3f256_s1x1_d1x1_p1,1,1,1_g1", "there are too few pixels to err no more than direct sums"),
         ("n1h64w64c128_k3x3f2_s1x1_d1x1_p1,1,1,1_g1", "the transforms would cost more than they save"),
         ("n4096h1w4c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1", "some taps meet nothing but padding"),
     ):
-        assert gradient_rung(ConvProblem.parse(token), np.dtype(np.float32), "default") == reason
+        assert gradient_tile(ConvProblem.parse(token), np.dtype(np.float32), "default") == reason
 
 
 @pytest.mark.parametrize("token", LAYERS)
@@ -64,8 +64,8 @@ def test_plans_take_tiles_where_they_pay_and_say_why_not():
 def test_error_is_that_of_the_tile(isa, token, precision):
     case, dy = case_of(token)
     wide = case._replace(input=case.input.astype(np.float64))
-    found = gradient_rung(ConvProblem.parse(token), case.input.dtype, precision)
-    assert isinstance(found, Rung)
+    found = gradient_tile(ConvProblem.parse(token), case.input.dtype, precision)
+    assert isinstance(found, WinogradTile)
     limit = ERRORS.get(found[:2], 7e-7)
     assert relative_error(filter_gradient(case, dy, precision), filter_gradient(wide, dy.astype(np.float64))) < limit
 
@@ -286,10 +286,10 @@ def test_images_are_summed_in_groups_where_there_are_many(isa, monkeypatch, imag
     bad[5, 4, 4, 7] = np.nan
     found, direct = (filter_gradient(case, bad, how) for how in ("default", "strict"))
     assert np.array_equal(np.isnan(found), np.isnan(direct)) and np.isnan(found).any()
-    assert isinstance(gradient_rung(problem, np.dtype(np.float16), "default"), str)
+    assert isinstance(gradient_tile(problem, np.dtype(np.float16), "default"), str)
     monkeypatch.setattr(summation, "MOST_EXPONENTS", size // 2)
     reason = "what tells outliers in all tiles would take too much memory"
-    assert gradient_rung(problem, np.dtype(np.float32), "default") == reason
+    assert gradient_tile(problem, np.dtype(np.float32), "default") == reason
 
 
 def test_scratch_is_bounded():
@@ -302,8 +302,8 @@ def test_scratch_is_bounded():
     ):
         problem = ConvProblem.parse(token)
         case, dy = case_of(token)
-        found = gradient_rung(problem, case.input.dtype, "default")
-        assert isinstance(found, Rung)
+        found = gradient_tile(problem, case.input.dtype, "default")
+        assert isinstance(found, WinogradTile)
         for threads in (1, 2):
             with options(num_threads=threads):
                 dw = filter_gradient(case, dy)

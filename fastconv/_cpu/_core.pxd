@@ -1,9 +1,16 @@
-"""The C side as Cython sees it: the headers in src/."""
+"""The C side as Cython sees it: the headers in src/, and the functions of _core.pyx that compute calls on threads."""
 
 from libc.stdint cimport int64_t
 
 
-cdef extern from "problem.h" nogil:
+cdef extern from "base/dtype.h" nogil:
+    ctypedef enum fc_dtype:
+        FC_F32, FC_F64, FC_I32, FC_F16, FC_BF16
+
+    int fc_dtype_size(fc_dtype dtype)
+    fc_dtype fc_accumulator(fc_dtype dtype)
+
+cdef extern from "base/problem.h" nogil:
     ctypedef struct fc_problem:
         int64_t n, h, w, c
         int64_t kh, kw, f
@@ -22,9 +29,6 @@ cdef extern from "problem.h" nogil:
         int64_t rows, columns
         int64_t block, halves
 
-    ctypedef enum fc_dtype:
-        FC_F32, FC_F64, FC_I32, FC_F16, FC_BF16
-
     ctypedef struct fc_tensor:
         void *data
         fc_dtype dtype
@@ -34,11 +38,11 @@ cdef extern from "problem.h" nogil:
         const void *data
         int64_t group, h, w, depth, column
 
-cdef extern from "kernels.h" nogil:
-    ctypedef struct fc_kernels:
-        const char *name
-        int fused
+cdef extern from "kernels/spatial.h" nogil:
+    cdef enum:
+        FC_SPATIAL_LANES
 
+cdef extern from "kernels/epilogue.h" nogil:
     ctypedef enum fc_activation:
         FC_LINEAR, FC_RELU, FC_RELU6, FC_LEAKY_RELU, FC_SILU, FC_HARD_SWISH, FC_SIGMOID, FC_TANH,
         FC_GELU, FC_GELU_TANH
@@ -49,18 +53,23 @@ cdef extern from "kernels.h" nogil:
         fc_activation activation
         double slope
 
+cdef extern from "kernels/kernels.h" nogil:
+    ctypedef struct fc_kernels:
+        const char *name
+        int fused
+
     int fc_kernels_count()
     const fc_kernels *fc_kernels_built(int index)
     int fc_kernels_supported(int index)
 
-cdef extern from "method.h" nogil:
+cdef extern from "conv/method.h" nogil:
     ctypedef struct fc_method:
         const char *name
 
     ctypedef struct fc_forward:
         fc_problem problem
         fc_sum sum
-        fc_winograd winograd
+        fc_winograd tile
         const fc_kernels *kernels
         fc_tensor x, y
         fc_filters w
@@ -77,36 +86,74 @@ cdef extern from "method.h" nogil:
     int64_t fc_pack_tasks(const fc_forward *call)
     void fc_pack(const fc_forward *call, int64_t task, void *packed)
     int64_t fc_magnitudes_size(const fc_forward *call)
-    void fc_weigh(const fc_forward *call, void *magnitudes)
+    void fc_measure(const fc_forward *call, void *magnitudes)
 
-cdef extern from "forward.h" nogil:
+cdef extern from "conv/part.h" nogil:
+    ctypedef struct fc_part:
+        int64_t x_row, x_column, y_row, y_column, y_step_h, y_step_w
+        int64_t tap_row, tap_column, tap_step_h, tap_step_w
+        int64_t group
+
+    void fc_place_part(
+        fc_forward *call, const fc_part *part, int64_t n, const fc_tensor *x, const fc_tensor *y, const fc_filters *w
+    )
+
+cdef extern from "conv/forward.h" nogil:
     const fc_method *fc_methods[]
     void fc_forward_begin(void *scratch)
     void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch)
 
-cdef extern from "implicit_gemm.h" nogil:
-    const fc_method fc_implicit_gemm
+cdef extern from "conv/filter_method.h" nogil:
+    ctypedef enum fc_outcome:
+        FC_SOUND
+        FC_NOT_FINITE
+        FC_OUTLIERS
 
-cdef extern from "winograd.h" nogil:
-    const fc_method fc_winograd_forward
+    ctypedef struct fc_filter_method:
+        const char *name
 
-cdef extern from "winograd_filters.h" nogil:
+    ctypedef struct fc_pixel_sum:
+        int64_t rows, columns, slices, portions
+
+    ctypedef struct fc_backprop_filter:
+        const fc_filter_method *method
+        const fc_kernels *kernels
+        fc_problem problem
+        fc_sum sum
+        fc_winograd tile
+        fc_pixel_sum pixels
+        fc_tensor x, dy
+        void *dw
+        int64_t portion
+        int64_t tasks, sums
+        int64_t scratch_bytes, partial_bytes
+
+    void fc_prepare_filter(fc_backprop_filter *call, int threads)
+    void fc_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial)
+    fc_outcome fc_filter_outcome(const fc_backprop_filter *call, void *partial)
+
+cdef extern from "conv/backprop_filter.h" nogil:
+    const fc_filter_method *fc_filter_methods[]
+
+cdef extern from "conv/pixel_blocks.h" nogil:
+    void fc_sum_slices(const fc_backprop_filter *call, int64_t sum, void *partial)
+
+cdef extern from "winograd/grid.h" nogil:
     cdef enum:
         FC_WIDEST
 
-cdef extern from "kernels.h" nogil:
-    cdef enum:
-        FC_IMAGE_LANES
-
-cdef extern from "winograd_gradient.h" nogil:
+cdef extern from "winograd/backprop_filter.h" nogil:
     cdef enum:
         FC_RANGE
 
-cdef extern from "pack.h" nogil:
-    int fc_dtype_size(fc_dtype dtype)
+cdef extern from "winograd/exact.h" nogil:
+    bint fc_may_be_exact(const fc_forward *call)
+    int64_t fc_parts_at_most(const fc_forward *call)
+    int64_t fc_take_apart(const fc_forward *call, fc_forward *parts)
+    bint fc_gradient_is_exact(const fc_backprop_filter *call)
 
-cdef extern from "epilogue.h" nogil:
-    ctypedef struct fc_finishing:
+cdef extern from "layers/epilogue.h" nogil:
+    ctypedef struct fc_epilogue_pass:
         const fc_kernels *kernels
         fc_dtype dtype
         fc_epilogue epilogue
@@ -116,10 +163,10 @@ cdef extern from "epilogue.h" nogil:
         void *result
         int64_t tasks
 
-    void fc_finishing_split(fc_finishing *call)
-    void fc_finishing_task(const fc_finishing *call, int64_t task)
+    void fc_epilogue_pass_split(fc_epilogue_pass *call)
+    void fc_epilogue_pass_task(const fc_epilogue_pass *call, int64_t task)
 
-cdef extern from "pool.h" nogil:
+cdef extern from "layers/pool.h" nogil:
     ctypedef struct fc_pool:
         const fc_kernels *kernels
         int average, gradient
@@ -136,7 +183,10 @@ cdef extern from "pool.h" nogil:
     void fc_pool_split(fc_pool *call, int threads)
     void fc_pool_task(const fc_pool *call, int64_t task)
 
-cdef extern from "elementwise.h" nogil:
+cdef extern from "layers/elementwise.h" nogil:
+    cdef enum:
+        FC_NORMALIZATION_RADIUS
+
     ctypedef struct fc_normalization:
         const void *x
         const void *y
@@ -145,13 +195,16 @@ cdef extern from "elementwise.h" nogil:
         int64_t channels, radius
         double bias, alpha, beta
 
-    void fc_normalize(
-        const fc_kernels *kernels,
-        fc_dtype dtype,
-        const fc_normalization *call,
-        int64_t first_pixel,
-        int64_t end_pixel,
-    )
+    ctypedef struct fc_normalization_call:
+        const fc_kernels *kernels
+        fc_dtype dtype
+        fc_normalization operands
+        int64_t pixels
+        int64_t tasks
+
+    void fc_normalization_split(fc_normalization_call *call)
+    void fc_normalization_task(const fc_normalization_call *call, int64_t task)
+
     ctypedef struct fc_activation_grad:
         const fc_kernels *kernels
         fc_dtype dtype
@@ -160,36 +213,20 @@ cdef extern from "elementwise.h" nogil:
         const void *dy
         const void *x
         void *dx
+        int64_t count
+        int64_t tasks
 
-    void fc_activation_grad_range(const fc_activation_grad *call, int64_t first, int64_t end)
+    void fc_activation_grad_split(fc_activation_grad *call)
+    void fc_activation_grad_task(const fc_activation_grad *call, int64_t task)
 
-cdef extern from "filter_method.h" nogil:
-    ctypedef enum fc_verdict:
-        FC_SOUND
-        FC_NOT_FINITE
-        FC_UNEVEN
 
-    ctypedef struct fc_filter_method:
-        const char *name
-
-    ctypedef struct fc_pixel_sum:
-        int64_t rows, columns, slices, portions
-
-    ctypedef struct fc_backprop_filter:
-        const fc_filter_method *method
-        fc_forward forward
-        fc_pixel_sum pixels
-        int64_t portion
-        void *w
-        int64_t tasks, sums
-        int64_t scratch_bytes, partial_bytes
-
-    void fc_prepare_filter(fc_backprop_filter *call, int threads)
-    void fc_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial)
-    fc_verdict fc_filter_verdict(const fc_backprop_filter *call, void *partial)
-
-cdef extern from "backprop_filter.h" nogil:
-    const fc_filter_method *fc_filter_methods[]
-
-cdef extern from "pixel_blocks.h" nogil:
-    void fc_sum_slices(const fc_backprop_filter *call, int64_t sum, void *partial)
+cdef const fc_kernels *kernels() noexcept
+cdef const fc_method *method_of(str name) except NULL
+cdef const fc_filter_method *filter_method_of(str name) except NULL
+cdef int run_forward(fc_forward *calls, int count, int threads) except -1
+cdef int run_pack(const fc_forward *call, int64_t tasks, void *packed, int threads) except -1
+cdef int run_backprop_filter(fc_backprop_filter *call, int threads) except -1
+cdef int run_epilogue_pass(fc_epilogue_pass *call, int threads) except -1
+cdef int run_pool(fc_pool *call, int threads) except -1
+cdef int run_normalization(fc_normalization_call *call, int threads) except -1
+cdef int run_activation_grad(fc_activation_grad *call, int threads) except -1

@@ -4,21 +4,22 @@ cimport numpy as cnp
 from libc.stdint cimport int64_t
 
 from fastconv._cpu._core cimport (
-    fc_dtype, fc_dtype_size, fc_filters, fc_forward, fc_problem, fc_sum, fc_tensor, fc_winograd,
+    FC_BF16, FC_F16, FC_F32, FC_F64, FC_I32, fc_dtype, fc_filters, fc_part, fc_problem, fc_sum, fc_tensor, fc_winograd,
 )
 
 
-cdef inline void merge_images(fc_forward *call) noexcept:
-    """Makes one row of all pixels, where those are evenly spaced."""
-    cdef fc_problem *p = &call.problem
-    if evenly_spaced(&call.x, p) and evenly_spaced(&call.y, p):
-        p.w = p.ow = p.n * p.h * p.w
-        p.n = p.h = p.oh = 1
-
-
-cdef inline bint evenly_spaced(const fc_tensor *x, const fc_problem *p) noexcept:
-    """Whether every pixel of the batch lies one stride_w after the one before."""
-    return (x.stride_h == p.w * x.stride_w or p.h == 1) and (x.stride_n == p.h * p.w * x.stride_w or p.n == 1)
+cdef inline fc_dtype dtype_of(str name) except *:
+    if name == "float32":
+        return FC_F32
+    if name == "float64":
+        return FC_F64
+    if name == "int32":
+        return FC_I32
+    if name == "float16":
+        return FC_F16
+    if name == "bfloat16":
+        return FC_BF16
+    raise ValueError(f"dtype: {name!r} is not computed in C")
 
 
 cdef inline fc_problem problem_of(values):
@@ -38,6 +39,14 @@ cdef inline fc_winograd winograd_of(values):
     cdef fc_winograd winograd
     (winograd.rows, winograd.columns, winograd.block, winograd.halves) = values or (0, 0, 0, 0)
     return winograd
+
+
+cdef inline fc_part part_of(part):
+    """Where the planner's Part takes place."""
+    cdef fc_part place
+    (_, place.x_row, place.x_column, place.y_row, place.y_column, place.y_step_h, place.y_step_w,
+     place.tap_row, place.tap_column, place.tap_step_h, place.tap_step_w, place.group) = part
+    return place
 
 
 cdef inline int changed() except -1:
@@ -125,30 +134,3 @@ cdef inline fc_filters filters_of(cnp.ndarray array, int64_t group_width):
     seen.h = steps[0] // size if sizes[0] > 1 else sizes[1] * seen.w
     seen.group = group_width * seen.column
     return seen
-
-
-cdef inline int set_part(fc_forward *call, part, int64_t n, fc_tensor x, fc_tensor y, fc_filters w) except -1:
-    """Sets the problem of one of the planner's parts of a convolution from x to y with filters w, and its place."""
-    (problem, x_row, x_column, y_row, y_column, y_step_h, y_step_w,
-     tap_row, tap_column, tap_step_h, tap_step_w, group) = part
-    cdef int64_t size = fc_dtype_size(x.dtype)
-    call.problem = problem_of(problem)
-    call.problem.n = n
-    call.x = x
-    cdef int64_t x_channel = <int64_t>group * call.problem.c, y_channel = <int64_t>group * call.problem.f
-    call.x.data = <char *>x.data + (
-        <int64_t>x_row * x.stride_h + <int64_t>x_column * x.stride_w + x_channel * x.stride_c
-    ) * size
-    call.y = y
-    call.y.data = <char *>y.data + (
-        <int64_t>y_row * y.stride_h + <int64_t>y_column * y.stride_w + y_channel * y.stride_c
-    ) * size
-    call.y.stride_h *= <int64_t>y_step_h
-    call.y.stride_w *= <int64_t>y_step_w
-    call.w = w
-    call.w.data = <const char *>w.data + (
-        <int64_t>tap_row * w.h + <int64_t>tap_column * w.w + <int64_t>group * w.group
-    ) * size
-    call.w.h *= <int64_t>tap_step_h
-    call.w.w *= <int64_t>tap_step_w
-    return 0

@@ -9,7 +9,7 @@ import numpy as np
 
 from fastconv._arguments import check_result, dense
 from fastconv._backend import Backend, is_foreign
-from fastconv._cpu import _core, pools
+from fastconv._cpu import _launch, _layers, pools
 from fastconv._cpu.elementwise import elementwise
 from fastconv._cpu.plans import CpuPlan
 from fastconv._plan import Planner
@@ -25,7 +25,7 @@ class NumPyBackend(Backend):
 
     name = "NumPy"
     move = "cupy.asnumpy"
-    are_behaved = staticmethod(_core.behaved)
+    are_behaved = staticmethod(_launch.behaved)
 
     def __init__(self) -> None:
         self.planner = Planner(CpuPlan)
@@ -92,7 +92,7 @@ class NumPyBackend(Backend):
         result = np.empty(x.shape, x.dtype)
         threads = threads_for((1 if dy is None else 2) * _NORMALIZATION_WORK * x.size)
         x, y, dy = operands
-        _core.normalize(x, y, dy, result, radius, *factors, threads)
+        _layers.normalize(x, y, dy, result, radius, *factors, threads)
         return result
 
 

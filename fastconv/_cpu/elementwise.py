@@ -1,4 +1,4 @@
-"""Functions of single elements of NumPy arrays, and what finishes a tensor."""
+"""Functions of single elements of NumPy arrays, and epilogues of whole tensors."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 
 from fastconv._arguments import DTYPES, dense
-from fastconv._cpu import _core
-from fastconv._epilogue import Extras
+from fastconv._cpu import _layers
+from fastconv._epilogue import EpilogueArguments
 from fastconv._threads import threads_for
 
 # Reading and writing an element takes about as long as so many multiply-adds.
@@ -19,14 +19,16 @@ _ACTIVATIONS = _OF_INTEGERS | {"leaky_relu", "gelu", "gelu_tanh"}
 _GRADIENTS = frozenset(("relu_grad", "silu_grad", "gelu_grad", "gelu_tanh_grad"))
 
 
-def finish(array: np.ndarray, channels_first: bool, extras: Extras) -> None:
-    """The epilogue of a finished tensor, in place: C-contiguous, (..., C) or (..., C, H, W)."""
-    if array.size and (extras.bias is not None or extras.activation is not None):
+def apply_epilogue(array: np.ndarray, channels_first: bool, epilogue: EpilogueArguments) -> None:
+    """Applies the epilogue to a whole tensor, in place: C-contiguous, (..., C) or (..., C, H, W)."""
+    if array.size and (epilogue.bias is not None or epilogue.activation is not None):
         columns = array.shape[-1]
         if channels_first:
             columns *= array.shape[-2]
         threads = threads_for(_WORK * array.size)
-        _core.finish(array, array, columns, channels_first, array.dtype.name, extras.bias, extras.activation, threads)
+        _layers.apply_epilogue(
+            array, array, columns, channels_first, array.dtype.name, epilogue.bias, epilogue.activation, threads
+        )
 
 
 def elementwise(
@@ -46,10 +48,10 @@ def elementwise(
         threads = threads_for(_WORK * first.size)
         if is_gradient:
             dy, x = read
-            _core.activation_grad(operation.removesuffix("_grad"), parameter, dy, x, written, name, threads)
+            _layers.activation_grad(operation.removesuffix("_grad"), parameter, dy, x, written, name, threads)
         else:
             (source,) = read
-            _core.finish(source, written, source.size, False, name, None, operation, threads, parameter)
+            _layers.apply_epilogue(source, written, source.size, False, name, None, operation, threads, parameter)
     return result
 
 

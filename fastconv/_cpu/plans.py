@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 
 from fastconv._arguments import check_output
-from fastconv._cpu import _core
-from fastconv._cpu.elementwise import finish
+from fastconv._cpu import _core, _launch
+from fastconv._cpu.elementwise import apply_epilogue
 from fastconv._cpu.implementations import Run, choose
-from fastconv._epilogue import Extras
+from fastconv._epilogue import EpilogueArguments
 from fastconv._options import current
 from fastconv._plan import VERBOSE, Choice, tell
 from fastconv._problem import ConvProblem
@@ -27,15 +27,17 @@ def _of_columns(run: Run, direction: str, channels_first: bool) -> Run:
         "backprop_filter": (image, image, filters),
     }[direction]
 
-    def run_rows(a: np.ndarray, b: np.ndarray, result: np.ndarray, threads: int, extras: Extras | None) -> None:
+    def run_rows(
+        a: np.ndarray, b: np.ndarray, result: np.ndarray, threads: int, epilogue: EpilogueArguments | None
+    ) -> None:
         a, b, result = (array.transpose(moved) for array, moved in zip((a, b, result), axes))
-        run(a, b, result, threads, extras)
+        run(a, b, result, threads, epilogue)
 
     return run_rows
 
 
-class CpuPlan(_core.Launch):
-    """One problem in one direction, dtype and layout, for NumPy arrays; ``_core.Launch`` makes its calls."""
+class CpuPlan(_launch.Launch):
+    """One problem in one direction, dtype and layout, for NumPy arrays; ``_launch.Launch`` makes its calls."""
 
     __slots__ = ("channels_first", "choice", "direction", "problem", "sums")
 
@@ -68,30 +70,32 @@ class CpuPlan(_core.Launch):
         """Raises unless the result may be written to `out`."""
         check_output(out, inputs[0], self.result_shape, self.dtype, inputs)
 
-    def run_otherwise(self, a: np.ndarray, b: np.ndarray, result: np.ndarray, extras: Extras | None) -> None:
+    def run_otherwise(
+        self, a: np.ndarray, b: np.ndarray, result: np.ndarray, epilogue: EpilogueArguments | None
+    ) -> None:
         """A call that is not the common case."""
         if self.sums is None:
             result.fill(0)
-            if extras is not None:
-                finish(result, self.channels_first, extras)
+            if epilogue is not None:
+                apply_epilogue(result, self.channels_first, epilogue)
         elif result.ndim == 4:
-            self._run(a, b, result, extras)
+            self._run(a, b, result, epilogue)
         else:
-            self._run_batches(a, b, result, extras)
+            self._run_batches(a, b, result, epilogue)
 
-    def _run(self, a: np.ndarray, b: np.ndarray, result: np.ndarray, extras: Extras | None) -> None:
+    def _run(self, a: np.ndarray, b: np.ndarray, result: np.ndarray, epilogue: EpilogueArguments | None) -> None:
         assert self.sums is not None
         threads = threads_up_to(self.most_threads)
         start = time.perf_counter()
-        self.sums(a, b, result, threads, extras)
+        self.sums(a, b, result, threads, epilogue)
         if VERBOSE:
             tell(self, f"{_core.instruction_set()} {threads} threads", 1e3 * (time.perf_counter() - start))
 
-    def _run_batches(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, extras: Extras | None) -> None:
+    def _run_batches(self, x: np.ndarray, w: np.ndarray, y: np.ndarray, epilogue: EpilogueArguments | None) -> None:
         """Several batch dimensions as one; one after the other where that would take a copy of the input."""
         steps = zip(x.strides[:-4], x.strides[1:-3], x.shape[1:-3])
         if x.ndim == 4 or all(outer == inner * size for outer, inner, size in steps):
-            self._run(x.reshape(-1, *x.shape[-3:]), w, y.reshape(-1, *y.shape[-3:]), extras)
+            self._run(x.reshape(-1, *x.shape[-3:]), w, y.reshape(-1, *y.shape[-3:]), epilogue)
         else:
             for images, results in zip(x, y):
-                self._run_batches(images, w, results, extras)
+                self._run_batches(images, w, results, epilogue)

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from fastconv._arguments import arithmetic, dense
-from fastconv._cpu import _core
+from fastconv._cpu import _layers
 from fastconv._problem import PoolProblem
 from fastconv._threads import threads_for
 
@@ -75,7 +75,7 @@ def _pool(
         y = to if to.dtype == wide and to.flags.c_contiguous else np.empty(to.shape, wide)
         at = places if places is None or places.shape == to.shape else np.empty(to.shape, np.int64)
         threads = threads_for((1 if places is None else 2) * y.size * problem.size[0] * problem.size[1])
-        _core.pool(average, x, y, None, None, x.shape, part, threads, at)
+        _layers.pool(average, x, y, None, None, x.shape, part, threads, at)
         if y is not to:
             to[...] = y
         if places is not None and at is not places:
@@ -104,7 +104,7 @@ def pool_gradient(
         dy = dense(gradient[some, low:high], wide)
         sums = dx if dx.dtype == wide else np.empty((len(dy), stop - start, w, c), wide)
         threads = threads_for(dy.size * problem.size[0] * problem.size[1])
-        _core.pool(images is None, x, None, dy, sums, sums.shape, part, threads)
+        _layers.pool(images is None, x, None, dy, sums, sums.shape, part, threads)
         if sums is not dx:
             dx[some, first:start] = 0
             dx[some, max(first, start) : end] = sums[:, max(first, start) - start : end - start]

@@ -38,13 +38,13 @@ SLICE_ELEMENTS = 1 << 18
 SLICE_BLOCKS = 256
 
 # Of images of few channels, whose pixels are dealt out to lanes: pixels of a block, and multiply-adds of a slice.
-IMAGE_PIXELS, IMAGE_WORK = 1024, 1 << 19
+SPATIAL_PIXELS, SPATIAL_WORK = 1024, 1 << 19
 
 # Of Winograd's tiles, whose products are added up in the same way. So many blocks at a time are summed apart, for where
 # there are many, most of the error would come from adding them up. Blocks of 16 err 10 % less and cost a tenth of the
 # speed.
 TILES, TILE_BLOCKS = 32, 4
-MOST_EXPONENTS = 1 << 23  # bytes that tell how even the tiles of all images are that are summed together
+MOST_EXPONENTS = 1 << 23  # bytes of the outlier check, of the images that are summed together
 
 
 class Summation(NamedTuple):
@@ -103,9 +103,9 @@ def pixel_sum(problem: ConvProblem) -> PixelSum:
     return _blocks_of(problem, longest, SLICE_WORK)
 
 
-def image_sum(problem: ConvProblem) -> PixelSum:
+def spatial_sum(problem: ConvProblem) -> PixelSum:
     """The same where pixels are dealt out to lanes, whose sums are as short as those of other blocks."""
-    return _blocks_of(problem, IMAGE_PIXELS, IMAGE_WORK)
+    return _blocks_of(problem, SPATIAL_PIXELS, SPATIAL_WORK)
 
 
 def tile_sum(problem: ConvProblem, rows: int, columns: int) -> PixelSum:

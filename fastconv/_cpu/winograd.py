@@ -9,12 +9,13 @@ from typing import NamedTuple
 import numpy as np
 
 from fastconv._cpu import _core
+from fastconv._cpu import cost_model as costs
+from fastconv._cpu.decompose import cost_of_border_split
 from fastconv._cpu.summation import tile_images
-from fastconv._parts import cost_of_rectangles
-from fastconv._problem import ConvProblem
+from fastconv._problem import Axis, ConvProblem
 
 
-class Rung(NamedTuple):
+class WinogradTile(NamedTuple):
     """A tile of outputs and how its products are summed: ``fc_winograd`` in src/problem.h, field for field."""
 
     rows: int
@@ -49,63 +50,45 @@ FEWEST_PIXELS_STRIDED, FEWEST_PIXELS_STRIDED_FAST = 128, 32
 BLOCKS = ((2.25, 32, 1), (1.2, 32, 2), (0, 16, 2))
 ROUGH = 1.2  # as if there were so many times as many, where more error is allowed
 
-# What transforms cost, in multiply-adds: for each cell of a tile and input or output channel, and for each cell and
-# filter. Filters count once: no choice may depend on the number of images. Below GAIN they are not worth their error;
-# of other filters than 3x3, tiles are more memory for each product, which takes a third of what is gained.
-TILE_COST, FILTER_COST = 10, 2.5
-GAIN, GAIN_OF_OTHERS = 1.1, 1.55
-FEWEST_CHANNELS = 14  # fewer fill vectors badly
-MOST_CHANNELS = 1 << 12  # of all pieces together, in whole blocks: a few tiles of more take 16 MB
-PIECE = 3  # taps of a piece along an axis; 4 with 3 outputs
-
-# Of the gradient: what transforms of tiles cost there, for all terms or columns that share them, and what the way back
-# from the cells costs for each cell, term and column.
-GRADIENT_TILE_COST, BACK_COST = 8, 6
+SUB_KERNEL = 3  # taps of a sub-kernel along an axis; 4 with 3 outputs, 1 with 1
 
 
-def _pieces(total: int, size: int) -> int:
-    return -(-total // size)
+def _ceil_div(a: int, b: int) -> int:
+    return -(-a // b)
 
 
-def _inside(size: int, out: int, stride: int, before: int, taps: int) -> list[int]:
-    """For each tap along one axis, the windows in which it is inside the image."""
-    firsts = (_pieces(before - tap, stride) for tap in range(taps))
-    ends = (_pieces(size + before - tap, stride) for tap in range(taps))
-    return [max(0, min(out, end) - max(0, first)) for first, end in zip(firsts, ends, strict=True)]
-
-
-def _taps_inside(problem: ConvProblem) -> tuple[list[int], list[int]]:
-    p = problem
-    rows = _inside(p.h, p.oh, p.stride_h, p.pad_top, p.kh)
-    return rows, _inside(p.w, p.ow, p.stride_w, p.pad_left, p.kw)
+def _taps_inside(axis: Axis) -> list[int]:
+    """For each tap along an axis, the number of windows in which it lies in the image."""
+    return [len(axis.outputs_inside(tap)) for tap in range(axis.taps)]
 
 
 def _terms(problem: ConvProblem) -> float:
     """Of the mean window's, those inside the image."""
-    rows, columns = _taps_inside(problem)
+    rows, columns = _taps_inside(problem.axis_h), _taps_inside(problem.axis_w)
     return problem.c * sum(rows) * sum(columns) / (problem.oh * problem.ow)
 
 
 def _axis(outputs: int, stride: int, taps: int) -> tuple[int, int]:
-    """Cells of a tile along an axis, and pieces of the filter: of 3 taps, of 4 for 3 outputs, of 1 for 1."""
-    piece = {1: 1, 3: 4}.get(outputs, PIECE)
-    return (outputs - 1) * stride + piece, _pieces(taps, piece)
+    """Cells of a tile along an axis, and sub-kernels of the filter: of 3 taps, of 4 for 3 outputs, of 1 for 1."""
+    size = {1: 1, 3: 4}.get(outputs, SUB_KERNEL)
+    return (outputs - 1) * stride + size, _ceil_div(taps, size)
 
 
 def _cost(problem: ConvProblem, rows: int, columns: int) -> float:
     """Of one image, in multiply-adds."""
     p = problem
-    tiles = _pieces(p.oh, rows) * _pieces(p.ow, columns)
-    (high, pieces_high), (wide, pieces_wide) = _axis(rows, p.stride_h, p.kh), _axis(columns, p.stride_w, p.kw)
-    depth = pieces_high * pieces_wide * p.c
-    return high * wide * (tiles * (depth * p.f + TILE_COST * (depth + p.f)) + FILTER_COST * depth * p.f)
+    tiles = _ceil_div(p.oh, rows) * _ceil_div(p.ow, columns)
+    (high, subs_high), (wide, subs_wide) = _axis(rows, p.stride_h, p.kh), _axis(columns, p.stride_w, p.kw)
+    depth = subs_high * subs_wide * p.c
+    of_tile = depth * p.f + costs.WINOGRAD_TILE * (depth + p.f)
+    return high * wide * (tiles * of_tile + costs.WINOGRAD_FILTER * depth * p.f)
 
 
 def _direct_cost(problem: ConvProblem) -> float:
-    """Of direct sums, whose filters are packed, which costs as much as 2.5 pixels; or of rectangles without padding."""
+    """Of direct sums, whose filters are packed, which costs as much as 2.5 pixels; or of parts without padding."""
     p = problem
-    whole = p.kh * p.kw * (p.oh * p.ow + FILTER_COST)
-    return p.c * p.f * min(whole, cost_of_rectangles(p) or whole)
+    whole = p.kh * p.kw * (p.oh * p.ow + costs.WINOGRAD_FILTER)
+    return p.c * p.f * min(whole, cost_of_border_split(p) or whole)
 
 
 def _shapes(problem: ConvProblem) -> list[tuple[int, int]]:
@@ -137,7 +120,7 @@ def _never(problem: ConvProblem, dtype: np.dtype, precision: str) -> str | None:
     strides = (p.stride_h, p.stride_w)
     if strides != (1, 1) and not ((p.kh, p.kw) == (3, 3) and strides == (2, 2)):
         return "the strides are not 1, nor 2 with a filter of 3x3"
-    if p.c < FEWEST_CHANNELS:
+    if p.c < costs.WINOGRAD_FEWEST_CHANNELS:
         return "there are too few channels to fill vectors"
     return None
 
@@ -159,54 +142,55 @@ def _cheapest(
     return best if gain * cost(problem, *best) <= direct else "the transforms would cost more than they save"
 
 
-def rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
+def winograd_tile(problem: ConvProblem, dtype: np.dtype, precision: str) -> WinogradTile | str:
     """The tiles to use, or the reason why there are none.
 
-    >>> rung(ConvProblem.parse("n1h14w14c256_k3x3f256_s1x1_d1x1_p1,1,1,1_g1"), np.dtype(np.float32), "default")
-    Rung(rows=4, columns=4, block=32, halves=2)
+    >>> winograd_tile(ConvProblem.parse("n1h14w14c256_k3x3f256_s1x1_d1x1_p1,1,1,1_g1"), np.dtype(np.float32), "default")
+    WinogradTile(rows=4, columns=4, block=32, halves=2)
     """
     p = problem
     reason = _never(p, dtype, precision)
     if reason is not None:
         return reason
     block = BLOCKS[0][1]
-    if _pieces(p.c, block) * block * _pieces(p.kh, PIECE) * _pieces(p.kw, PIECE) > MOST_CHANNELS:
+    sub_kernels = _ceil_div(p.kh, SUB_KERNEL) * _ceil_div(p.kw, SUB_KERNEL)
+    if _ceil_div(p.c, block) * block * sub_kernels > costs.WINOGRAD_MOST_CHANNELS:
         return "there are too many channels for the caches"
     rough = _is_rough(dtype, precision)
     terms = _terms(p)
     fewest = FEWEST_TERMS_FAST if rough else FEWEST_TERMS
-    gain = GAIN if (p.kh, p.kw) == (3, 3) else GAIN_OF_OTHERS
+    gain = costs.WINOGRAD_GAIN if (p.kh, p.kw) == (3, 3) else costs.WINOGRAD_GAIN_OF_OTHERS
     best = _cheapest(p, "terms", terms, fewest, _cost, gain, _direct_cost(p))
     if isinstance(best, str):
         return best
     more = terms / FEWEST_TERMS[best]
     if rough:
         more = max(more, ROUGH)
-    return Rung(*best, *next(sums for least, *sums in BLOCKS if more >= least))
+    return WinogradTile(*best, *next(sums for least, *sums in BLOCKS if more >= least))
 
 
 def _gradient_cost(problem: ConvProblem, rows: int, columns: int) -> float:
     """Of the gradient of the filters, in multiply-adds."""
     p = problem
-    tiles = p.n * _pieces(p.oh, rows) * _pieces(p.ow, columns)
-    (high, pieces_high), (wide, pieces_wide) = _axis(rows, p.stride_h, p.kh), _axis(columns, p.stride_w, p.kw)
-    depth = pieces_high * pieces_wide * p.c
-    ranges = _pieces(depth, _core.WINOGRAD_RANGE), _pieces(p.f, _core.WINOGRAD_RANGE)
-    transforms = GRADIENT_TILE_COST * (depth * ranges[1] + p.f * ranges[0])
-    return high * wide * (tiles * (depth * p.f + transforms) + BACK_COST * depth * p.f)
+    tiles = p.n * _ceil_div(p.oh, rows) * _ceil_div(p.ow, columns)
+    (high, subs_high), (wide, subs_wide) = _axis(rows, p.stride_h, p.kh), _axis(columns, p.stride_w, p.kw)
+    depth = subs_high * subs_wide * p.c
+    ranges = _ceil_div(depth, _core.WINOGRAD_RANGE), _ceil_div(p.f, _core.WINOGRAD_RANGE)
+    transforms = costs.WINOGRAD_GRADIENT_TILE * (depth * ranges[1] + p.f * ranges[0])
+    return high * wide * (tiles * (depth * p.f + transforms) + costs.WINOGRAD_GRADIENT_BACK * depth * p.f)
 
 
-def gradient_rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung | str:
+def gradient_tile(problem: ConvProblem, dtype: np.dtype, precision: str) -> WinogradTile | str:
     """The same for the gradient of the filters, which sums no channels.
 
-    >>> gradient_rung(ConvProblem.parse("n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1"), np.dtype(np.float32), "default")
-    Rung(rows=2, columns=2, block=16, halves=1)
+    >>> gradient_tile(ConvProblem.parse("n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1"), np.dtype(np.float32), "default")
+    WinogradTile(rows=2, columns=2, block=16, halves=1)
     """
     p = problem
     reason = _never(p, dtype, precision)
     if reason is not None:
         return reason
-    rows, columns = _taps_inside(p)
+    rows, columns = _taps_inside(p.axis_h), _taps_inside(p.axis_w)
     if 0 in (*rows, *columns):
         return "some taps meet nothing but padding"
     rough = _is_rough(dtype, precision)
@@ -214,9 +198,9 @@ def gradient_rung(problem: ConvProblem, dtype: np.dtype, precision: str) -> Rung
         fewest = dict.fromkeys(STRIDED, FEWEST_PIXELS_STRIDED_FAST if rough else FEWEST_PIXELS_STRIDED)
     else:
         fewest = FEWEST_PIXELS_FAST if rough else FEWEST_PIXELS
-    best = _cheapest(p, "pixels", p.n * p.oh * p.ow, fewest, _gradient_cost, GAIN, p.multiply_adds)
+    best = _cheapest(p, "pixels", p.n * p.oh * p.ow, fewest, _gradient_cost, costs.WINOGRAD_GAIN, p.multiply_adds)
     if isinstance(best, str):
         return best
     if tile_images(p, *best) < (p.n if dtype.itemsize == 2 else 1):  # sums of halves are not rounded in between
         return "what tells outliers in all tiles would take too much memory"
-    return Rung(*best, block=16, halves=1)  # of channels, which are not summed
+    return WinogradTile(*best, block=16, halves=1)  # of channels, which are not summed

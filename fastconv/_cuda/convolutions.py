@@ -12,8 +12,8 @@ from fastconv._cuda import planner
 from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Device, Launch, check_span, packed, prepared
 from fastconv._cuda.memory import workspace
 from fastconv._cuda.planner import Work
-from fastconv._cuda.pointwise import finished
-from fastconv._parts import Part, phases
+from fastconv._cuda.pointwise import apply_epilogue
+from fastconv._parts import Part, polyphase
 from fastconv._problem import ConvProblem
 
 # struct Gather in gather.cuh, field for field.
@@ -192,7 +192,7 @@ def _forward(p: ConvProblem, call: Call, images: Any, filters: Any, result: Any)
 
 
 def _backprop_input(p: ConvProblem, call: Call, filters: Any, gradient: Any, result: Any) -> Steps:
-    found, complete = phases(p)
+    found, complete = polyphase(p)
     # The longest first, lest the launch end with them.
     parts = sorted((_phase_fields(p, part, gradient) for part in found), key=_terms, reverse=True)
     launches = [
@@ -202,7 +202,7 @@ def _backprop_input(p: ConvProblem, call: Call, filters: Any, gradient: Any, res
 
     def run(w: Any, dy: Any, dx: Any, bias: Any) -> None:
         if not complete:
-            finished(None, dx, bias, p.c, call.activation)
+            apply_epilogue(None, dx, bias, p.c, call.activation)
         for launch in launches:
             launch.run(dy, w, dx, bias)
 

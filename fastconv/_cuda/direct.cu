@@ -1,5 +1,5 @@
 // Convolution of groups of few channels, depthwise above all: bound by memory, so each thread sums its own outputs.
-#include "finish.cuh"
+#include "epilogue.cuh"
 #include "gather.cuh"
 
 typedef FC_ELEMENT Element;
@@ -7,7 +7,7 @@ typedef Element::sum Sum;
 
 #if FC_DIRECTION == 2
 
-// Of the filters' gradient, LANES threads sum every LANES-th pixel of a slice for each of 32 neighbouring channels.
+// Of the filters' gradient, LANES threads sum every LANES-th pixel of a slice for each of 32 neighboring channels.
 constexpr int LANES = 8;
 
 extern "C" __global__ void __launch_bounds__(32 * LANES)
@@ -47,7 +47,7 @@ extern "C" __global__ void __launch_bounds__(32 * LANES)
 
 #else
 
-// FC_WIDE neighbouring outputs of a pixel; more than one where each channel has one filter.
+// FC_WIDE neighboring outputs of a pixel; more than one where each channel has one filter.
 constexpr int WIDE = FC_WIDE;
 typedef Run<Element, WIDE> Vector;
 
@@ -81,13 +81,13 @@ extern "C" __global__ void __launch_bounds__(256, 2)
                     sums[e] = multiply_add(widened(cells.elements[e]), widened(taps.elements[e]), sums[e]);
             }
         }
-    Finish<Element> finish(p.activation);
-    Vector finished;
+    Epilogue<Element> epilogue(p.activation);
+    Vector results;
 #pragma unroll
-    for (int e = 0; e < WIDE; e++) finished.elements[e] = finish(bias ? sums[e] + bias[column + e] : sums[e]);
+    for (int e = 0; e < WIDE; e++) results.elements[e] = epilogue(bias ? sums[e] + bias[column + e] : sums[e]);
     const long long offset =
         p.result_start + at.outer * p.result_image + at.middle * p.result_row + at.inner * p.result_column + column;
-    *(Vector *)(result + offset) = finished;
+    *(Vector *)(result + offset) = results;
 }
 
 #endif

@@ -35,7 +35,7 @@ struct int64 {
     typedef long long sum;
 };
 
-// Neighbours that are read or written at once.
+// Neighbors that are read or written at once.
 template <typename Type, int COUNT> struct alignas(COUNT * sizeof(Type)) Run {
     Type elements[COUNT];
 };

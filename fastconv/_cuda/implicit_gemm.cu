@@ -45,7 +45,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, FC_BLOCKS)
     Element *shared = (Element *)memory;
     const Gather &p = all.of_block(blockIdx.x);
     const unsigned block = blockIdx.x - (unsigned)p.first_block;
-    // Neighbouring blocks read the same rows of the first factor, as far as it has them.
+    // Neighboring blocks read the same rows of the first factor, as far as it has them.
     const long long row_tile = block / p.column_tiles;
     const int column_tile = block % p.column_tiles;
     const int group = blockIdx.z % p.groups;
@@ -75,7 +75,7 @@ extern "C" __global__ void __launch_bounds__(THREADS, FC_BLOCKS)
     multiply_steps(product, a, b, (terms + TILE_K - 1) / TILE_K, shared);
     result += p.result_start + group * p.outputs;
     store<OutputRows>(p, product, shared, result, warp_row, warp_column, bias ? bias + group * p.outputs : bias,
-                      Finish<Element>(p.activation));
+                      Epilogue<Element>(p.activation));
 #endif
 }
 FC_EXPORT(fc_implicit_gemm)

@@ -15,7 +15,7 @@ template <typename Type, bool K_RUNS_, int PITCH> struct Tile {
 };
 
 // Every multiplier sums ROWS x COLUMNS elements in each thread, sum(i, j) at (row(i), column(j)) of the warp's tile.
-// RUN columns at a time are neighbours. Most have multiplied when `multiply` returns.
+// RUN columns at a time are neighbors. Most have multiplied when `multiply` returns.
 struct Multiplies {
     static constexpr bool GOES_ON = false;
     FC_MEMBER static void wait() {}

@@ -1,4 +1,4 @@
-"""Which specialised kernel computes a product on a device, and with which tile: from sizes and the device alone."""
+"""Which specialized kernel computes a product on a device, and with which tile: from sizes and the device alone."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def run(element: str) -> int:
 
 
 class Kernel(NamedTuple):
-    """One specialisation of a source file."""
+    """One specialization of a source file."""
 
     source: str
     entry: str
@@ -81,7 +81,7 @@ class Kernel(NamedTuple):
     shared: int  # bytes
 
     def __str__(self) -> str:
-        """The kernel as reports name it: all that it was specialised by.
+        """The kernel as reports name it: all that it was specialized by.
 
         >>> print(implicit_gemm("forward", "float32", Arithmetic.TF32, MEDIUM, (True, True), 90))  # doctest: +ELLIPSIS
         fc_implicit_gemm DIRECTION=forward ELEMENT=float32 ARITHMETIC=TF32 TILE_M=64 TILE_N=64 TILE_K=16 ...

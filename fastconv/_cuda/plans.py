@@ -13,8 +13,8 @@ from fastconv._cuda import planner
 from fastconv._cuda.convolutions import MAKERS, Call, Steps
 from fastconv._cuda.launch import NOTHING, device
 from fastconv._cuda.memory import dense, on_one_device, workspace
-from fastconv._cuda.pointwise import finished
-from fastconv._epilogue import Extras
+from fastconv._cuda.pointwise import apply_epilogue
+from fastconv._epilogue import EpilogueArguments
 from fastconv._options import current
 from fastconv._plan import VERBOSE, Choice, channels_of, choose, tell
 from fastconv._problem import ConvProblem
@@ -45,10 +45,10 @@ class DevicePlan:
         self._steps: dict[Any, Steps] = {}
 
     def __call__(
-        self, a: Any, b: Any, out: Any = None, inputs: tuple[Any, ...] = (), extras: Extras | None = None
+        self, a: Any, b: Any, out: Any = None, inputs: tuple[Any, ...] = (), epilogue: EpilogueArguments | None = None
     ) -> Any:
         """The result, in `out` if that is given; `inputs` are the caller's own, which `out` must not overlap."""
-        bias, activation = (None, None) if extras is None else (extras.bias, extras.activation)
+        bias, activation = (None, None) if epilogue is None else (epilogue.bias, epilogue.activation)
         if out is not None and not self._takes(out, a, b, inputs):
             check_output(out, a, self.result_shape, self.dtype, (a, b, *inputs))
         on_one_device(a, b, bias, out)
@@ -92,7 +92,7 @@ class DevicePlan:
             sizes = (p.n, p.h, p.w, p.c) if self.direction == "backprop_input" else (p.n, p.oh, p.ow, p.f)
             result = workspace(sizes, self.dtype)
         if self.is_empty:
-            finished(None, result, nothing, channels_of(self) if images_out else 1, activation)
+            apply_epilogue(None, result, nothing, channels_of(self) if images_out else 1, activation)
         else:
             read = self._operands(a, b)
             self._steps_of(*read, result, activation)(*read, result, nothing)

@@ -1,5 +1,5 @@
 // Functions of single elements, 16 bytes of them at a time: activations, their gradients, biases.
-#include "finish.cuh"
+#include "epilogue.cuh"
 #include "positions.cuh"
 
 typedef FC_ELEMENT Element;
@@ -7,7 +7,7 @@ typedef Element::sum Sum;
 
 // In the order of OPERATIONS in pointwise.py.
 enum Operation {
-    FINISH,
+    EPILOGUE,
     LEAKY,
     ELU,
     SWISH,
@@ -35,7 +35,7 @@ struct Pointwise {
 template <typename Real> FC_DEVICE Real cut(Real x, Real limit) { return x < -limit ? -limit : x > limit ? limit : x; }
 
 // Of an element x, or of a gradient x and the element that it was taken at. Integers, which are summed as unsigned
-// ones, have one operation beside FINISH.
+// ones, have one operation beside EPILOGUE.
 template <typename Real> FC_DEVICE Real value(int operation, Real x, Real at, double parameter) {
     if constexpr (Real(-1) > Real(0)) {
         return (int)at > 0 && !((int)at >= parameter) ? x : 0;
@@ -87,12 +87,12 @@ FC_DEVICE void compute(const Pointwise &p, const Element *x, const Element *at, 
         left = (before + 1) * p.inner - first;
         channel = before - quotient(before, p.channels) * p.channels;
     }
-    const Finish<Element> finish(p.activation);
+    const Epilogue<Element> epilogue(p.activation);
 #pragma unroll
     for (int e = 0; e < RUN; e++) {
         const Sum sum = widened(run.elements[e]);
-        if (p.operation == FINISH)
-            run.elements[e] = finish(bias ? sum + bias[channel] : sum);
+        if (p.operation == EPILOGUE)
+            run.elements[e] = epilogue(bias ? sum + bias[channel] : sum);
         else
             narrow(value(p.operation, sum, widened(other.elements[e]), p.parameter), run.elements[e]);
         if (bias && --left == 0) {

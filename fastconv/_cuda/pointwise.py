@@ -1,4 +1,4 @@
-"""Functions of single elements of CuPy arrays, and what finishes a tensor, in one pass over memory."""
+"""Functions of single elements of CuPy arrays, and epilogues of whole tensors, in one pass over memory."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from fastconv._cuda.memory import converted, dense, on_one_device, workspace
 
 # In the order of their enum in pointwise.cu.
 OPERATIONS = (
-    "finish",
+    "epilogue",
     "leaky_relu",
     "elu",
     "silu",
@@ -55,7 +55,7 @@ def _launched(result: Any, first: Any, second: Any = None, bias: Any = NOTHING, 
         launch.run(*operands, result, bias)
 
 
-def finished(source: Any, result: Any, bias: Any, channels: int, activation: str | None, inner: int = 1) -> None:
+def apply_epilogue(source: Any, result: Any, bias: Any, channels: int, activation: str | None, inner: int = 1) -> None:
     """Writes the source, or zeros where it is None, with the bias (or a null pointer) and the activation.
 
     Channels, of so many elements each, follow one another.
@@ -96,5 +96,5 @@ def biased(value: Any, bias: Any, inner: int, out: Any) -> Any:
         if out is None:
             out = cupy.empty(value.shape, value.dtype)
         wide = converted(bias, np.float32 if value.itemsize == 2 else value.dtype, "C")
-        finished(dense(value), out, wide, bias.size, None, inner)
+        apply_epilogue(dense(value), out, wide, bias.size, None, inner)
     return out

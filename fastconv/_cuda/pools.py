@@ -31,7 +31,10 @@ def _launch(
     steps: tuple[int, ...],
     cell_steps: tuple[int, ...],
 ) -> Launch:
-    """For NHWC images of this shape, or their gradient, and what has a cell for each window; strides in elements."""
+    """For NHWC images of this shape, or their gradient, and what has a cell for each window; strides in elements.
+
+    Its many arguments are the key that the launch is remembered by.
+    """
     for axis, extent, size, step, out, before in zip(("height", "width"), shape[1:3], *problem[1:5]):
         check_span(axis, extent + before + (out - 1) * step + size)
     kernel = planner.pool(entry, element, average)

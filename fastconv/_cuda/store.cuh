@@ -1,7 +1,7 @@
-// How a block's sums leave it: through shared memory, so that neighbouring threads write neighbouring results.
+// How a block's sums leave it: through shared memory, so that neighboring threads write neighboring results.
 #pragma once
 #include "factors.cuh"
-#include "finish.cuh"
+#include "epilogue.cuh"
 #include "multiply.cuh"
 
 constexpr int WARP_M = TILE_M / WARPS_M, WARP_N = TILE_N / WARPS_N, STAGES = FC_STAGES;
@@ -21,7 +21,7 @@ static_assert(SUMS_BYTES <= PASSES * TILES_BYTES, "a pass fits in the tiles' mem
 constexpr int PASS_M = WARP_M / PASSES, PASS_ROWS = Product::ROWS / PASSES;
 static_assert(PASS_M * PASSES == WARP_M && PASS_ROWS * PASSES == Product::ROWS, "passes have the same rows");
 
-// Where a sum lies among those of its warp. Four rows of a column, as well as 16 bytes of eight neighbours down or
+// Where a sum lies among those of its warp. Four rows of a column, as well as 16 bytes of eight neighbors down or
 // across, lie in different banks.
 FC_DEVICE int sum_index(int row, int column) { return row * WARP_N + (column ^ (row % 4 * 8 + row % 2 * 4)); }
 
@@ -61,10 +61,10 @@ struct TermRows {
     FC_MEMBER void next() { row += apart; }
 };
 
-// Writes what `finish` makes of a warp's sums, RUN neighbours at a time; `bias` may be null.
-template <int RUN, typename ResultRows, typename Finisher>
+// Writes what `epilogue` makes of a warp's sums, RUN neighbors at a time; `bias` may be null.
+template <int RUN, typename ResultRows, typename Epilogue>
 FC_DEVICE void store_runs(const Gather &p, const Sum *sums, Result *result, long long first_row, int first_column,
-                          const Sum *bias, const Finisher &finish) {
+                          const Sum *bias, const Epilogue &epilogue) {
     constexpr int READ = RUN * sizeof(Sum) <= 16 ? RUN : 16 / sizeof(Sum); // sums at a time
     constexpr int ACROSS = WARP_N / RUN < 32 ? WARP_N / RUN : 32, DOWN = 32 / ACROSS;
     for (int across = lane_id() % ACROSS * RUN; across < WARP_N; across += ACROSS * RUN) {
@@ -80,7 +80,7 @@ FC_DEVICE void store_runs(const Gather &p, const Sum *sums, Result *result, long
             for (int first = 0; first < RUN; first += READ) {
                 const auto read = *(const Run<Sum, READ> *)(sums + sum_index(row, across + first));
 #pragma unroll
-                for (int e = 0; e < READ; e++) run.elements[first + e] = finish(read.elements[e] + shift[first + e]);
+                for (int e = 0; e < READ; e++) run.elements[first + e] = epilogue(read.elements[e] + shift[first + e]);
             }
             *(Run<Result, RUN> *)(result + rows.offset() + column) = run;
             rows.next();
@@ -88,10 +88,10 @@ FC_DEVICE void store_runs(const Gather &p, const Sum *sums, Result *result, long
     }
 }
 
-// Writes what `finish` makes of all the block's sums, of which the warp's first is in this row and column.
-template <typename ResultRows, typename Finisher>
+// Writes what `epilogue` makes of all the block's sums, of which the warp's first is in this row and column.
+template <typename ResultRows, typename Epilogue>
 FC_DEVICE void store(const Gather &p, const Product &product, Element *shared, Result *result, long long first_row,
-                     int first_column, const Sum *bias, const Finisher &finish) {
+                     int first_column, const Sum *bias, const Epilogue &epilogue) {
     Sum *sums = (Sum *)shared + warp_id() * PASS_M * WARP_N;
     __syncthreads(); // all warps have multiplied the last tiles
 #pragma unroll
@@ -107,9 +107,9 @@ FC_DEVICE void store(const Gather &p, const Product &product, Element *shared, R
             }
         warp_barrier();
         if (p.wide)
-            store_runs<16 / sizeof(Result), ResultRows>(p, sums, result, first_row, first_column, bias, finish);
+            store_runs<16 / sizeof(Result), ResultRows>(p, sums, result, first_row, first_column, bias, epilogue);
         else
-            store_runs<1, ResultRows>(p, sums, result, first_row, first_column, bias, finish);
+            store_runs<1, ResultRows>(p, sums, result, first_row, first_column, bias, epilogue);
         warp_barrier();
         first_row += PASS_M;
     }

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastconv._arguments import geometry, operands, tensors
 from fastconv._backend import backend_of
-from fastconv._epilogue import extras_of
+from fastconv._epilogue import epilogue_arguments
 from fastconv._plan import channels_of
 from fastconv._prepared import PreparedFilters, check_fits
 from fastconv._types import Activation, ImageFormat, IntsLike, PaddingLike
@@ -113,5 +113,5 @@ def conv2d(
         x, w = tensors(x, w)
     if bias is None and activation is None and packings is None:
         return run(x, w, out) if out is None else run(x, w, out, (input, filters))
-    extras = extras_of(packings, bias, activation, ("input", x), channels_of(run))
-    return run(x, w, out, (input, filters) if bias is None else (input, filters, bias), extras)
+    epilogue = epilogue_arguments(packings, bias, activation, ("input", x), channels_of(run))
+    return run(x, w, out, (input, filters) if bias is None else (input, filters, bias), epilogue)

@@ -124,7 +124,7 @@ def depthwise_conv2d_backprop_input(
     out_backprop : array_like, shape (N, OH, OW, C * M), or (N, C * M, OH, OW) with ``data_format="NCHW"``
         The gradient with respect to the convolution's output; cast to the dtype of `filter`.
     strides, padding, data_format, dilations
-        As for ``depthwise_conv2d``. Unlike in TensorFlow, dilations are honoured.
+        As for ``depthwise_conv2d``. Unlike in TensorFlow, dilations are honored.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
     out : numpy.ndarray, optional
@@ -194,7 +194,7 @@ def depthwise_conv2d_backprop_filter(
     out_backprop : array_like, shape (N, OH, OW, C * M), or (N, C * M, OH, OW) with ``data_format="NCHW"``
         The gradient with respect to the convolution's output; cast to the input's dtype.
     strides, padding, data_format, dilations
-        As for ``depthwise_conv2d``. Unlike in TensorFlow, dilations are honoured.
+        As for ``depthwise_conv2d``. Unlike in TensorFlow, dilations are honored.
     name : str, optional
         Accepted for TensorFlow's sake, and ignored.
     out : numpy.ndarray, optional

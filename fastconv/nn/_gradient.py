@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastconv._arguments import channels_first, geometry, image_sizes, operands, shape_of, tensors
 from fastconv._backend import backend_of
-from fastconv._epilogue import extras_of
+from fastconv._epilogue import epilogue_arguments
 from fastconv._plan import channels_of
 from fastconv._prepared import PreparedFilters, check_fits
 from fastconv._types import Activation, ImageFormat, IntsLike, PaddingLike
@@ -29,7 +29,10 @@ def input_gradient(
     bias: ArrayLike | None = None,
     activation: Activation | None = None,
 ) -> np.ndarray:
-    """Backprop-input of three arguments that have the caller's names; the dtype is the filters' or the gradient's."""
+    """Backprop-input of three arguments that have the caller's names; the dtype is the filters' or the gradient's.
+
+    It takes whatever ``conv2d_backprop_input`` and the transposed convolutions were given, hence so many arguments.
+    """
     w: Any = filters[1]
     dy: Any = gradient[1]
     packings = None
@@ -63,8 +66,10 @@ def input_gradient(
         raise
     if not ready:
         w, dy = tensors(w, dy) if cast_to_filters else tensors(dy, w)[::-1]
-    extras = extras_of(packings, bias, activation, gradient if cast_to_filters else (gradient[0], dy), channels_of(run))
-    return run(w, dy, out, (filters[1], gradient[1], *([] if bias is None else [bias])), extras)
+    epilogue = epilogue_arguments(
+        packings, bias, activation, gradient if cast_to_filters else (gradient[0], dy), channels_of(run)
+    )
+    return run(w, dy, out, (filters[1], gradient[1], *([] if bias is None else [bias])), epilogue)
 
 
 def conv2d_backprop_input(

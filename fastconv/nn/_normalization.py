@@ -163,7 +163,7 @@ def batch_normalization(
     mean, variance : array_like
         Of x, along the axes where they have one element; cast to the dtype of `x`.
     offset, scale : array_like or None
-        What the normalised x is multiplied with, and what is added; None is neutral.
+        What the normalized x is multiplied with, and what is added; None is neutral.
     variance_epsilon : float
         Added to the variance.
     name : str, optional

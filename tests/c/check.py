@@ -24,7 +24,7 @@ VARIANTS = {
 
 def build(compiler: list[str], folder: str) -> str:
     """The library as one object, its sources compiled side by side; CalledProcessError if one does not compile."""
-    sources = glob.glob(os.path.join(ROOT, "src", "*.c")) + glob.glob(os.path.join(ROOT, "src", "kernels", "*.c"))
+    sources = glob.glob(os.path.join(ROOT, "src", "*", "*.c"))
     sources.sort(key=os.path.getsize)  # those of the kernels, which take longest, are a few lines each: they come first
     objects = [os.path.join(folder, f"{index}.o") for index in range(len(sources))]
 

@@ -2,10 +2,10 @@
  *
  * Every buffer is an allocation of its exact size with guard bytes on both sides, so that it is checked with and
  * without a sanitizer. The first failure is printed and ends the test with 1. */
-#include "filter_method.h"
-#include "float_mode.h"
-#include "half.h"
-#include "pack.h"
+#include "conv/filter_method.h"
+#include "base/float_mode.h"
+#include "base/half.h"
+#include "layout/copy.h"
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -71,7 +71,7 @@ static inline void fill_dtype(buffer *b, fc_dtype dtype, int64_t count) {
         if (dtype == FC_F64) ((double *)b->data)[i] = value;
         if (dtype == FC_I32) ((int32_t *)b->data)[i] = value;
         if (dtype == FC_F32) ((float *)b->data)[i] = (float)value;
-        if (fc_is_half(dtype))
+        if (fc_is_converted(dtype))
             ((uint16_t *)b->data)[i] = dtype == FC_F16 ? f16_round((float)value / 8) : bf16_round((float)value / 8);
     }
 }
@@ -79,4 +79,39 @@ static inline void fill_dtype(buffer *b, fc_dtype dtype, int64_t count) {
 static inline double rounded(fc_dtype dtype, double sum) {
     if (dtype == FC_F16) return f16_value(f16_round((float)sum));
     return dtype == FC_BF16 ? bf16_value(bf16_round((float)sum)) : sum;
+}
+
+/* An arithmetic type, and its operations one by one, as kernels do them. */
+typedef enum kind { F32, F64, I32 } kind;
+__attribute__((unused)) static const char *const kind_names[] = {"f32", "f64", "i32"};
+
+static inline void fill(void *data, kind k, int64_t count) {
+    for (int64_t i = 0; i < count; i++) {
+        const double value = (double)between(-1000000, 1000000) / 300000;
+        if (k == F32) ((float *)data)[i] = (float)value;
+        if (k == F64) ((double *)data)[i] = value;
+        if (k == I32) ((uint32_t *)data)[i] = (uint32_t)next_random();
+    }
+}
+
+static inline void multiply_add(kind k, int fused, const void *a, const void *b, void *sum) {
+    if (k == I32) *(uint32_t *)sum += *(const uint32_t *)a * *(const uint32_t *)b;
+    if (k == F32) {
+        const volatile float product = *(const float *)a * *(const float *)b;
+        *(float *)sum = fused ? fmaf(*(const float *)a, *(const float *)b, *(float *)sum) : product + *(float *)sum;
+    }
+    if (k == F64) {
+        const volatile double product = *(const double *)a * *(const double *)b;
+        *(double *)sum = fused ? fma(*(const double *)a, *(const double *)b, *(double *)sum) : product + *(double *)sum;
+    }
+}
+
+static inline void add(kind k, const void *block, void *sum) {
+    if (k == I32) *(uint32_t *)sum += *(const uint32_t *)block;
+    if (k == F32) *(float *)sum += *(const float *)block;
+    if (k == F64) *(double *)sum += *(const double *)block;
+}
+
+static inline const fc_arithmetic *arithmetic_of(const fc_kernels *kernels, kind k) {
+    return k == F32 ? &kernels->f32 : k == F64 ? &kernels->f64 : &kernels->i32;
 }

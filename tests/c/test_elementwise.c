@@ -1,7 +1,7 @@
-/* Local response normalization, its gradient, and gradients of activations, on every instruction set, by ranges.
+/* Local response normalization, its gradient, and gradients of activations, on every instruction set, by tasks.
  *
  * The argument is the number of random problems of each kind. Prints what it ran. */
-#include "elementwise.h"
+#include "layers/elementwise.h"
 #include "support.h"
 
 static double get(const buffer *b, fc_dtype dtype, int64_t i) {
@@ -38,23 +38,28 @@ static void expect(const char *what, const fc_kernels *kernels, fc_dtype dtype, 
 static void test_normalization(const fc_kernels *kernels) {
     static const double powers[] = {0.5, 0.75, 1, 0.3};
     const fc_dtype dtype = between(0, 1) ? FC_F32 : FC_F64;
-    const int64_t pixels = between(1, 6), cut = between(0, pixels);
-    fc_normalization call = {.channels = between(0, 3) ? between(1, 70) : between(200, 600),
-                             .radius = between(0, 3) ? between(0, 5) : between(0, FC_NORMALIZATION_RADIUS),
-                             .bias = 1 + (double)between(0, 9) / 10,
-                             .alpha = (double)between(1, 20) / 20,
-                             .beta = powers[between(0, 3)]};
-    const int64_t count = pixels * call.channels;
+    fc_normalization_call whole = {
+        .kernels = kernels,
+        .dtype = dtype,
+        .operands = {.channels = between(0, 3) ? between(1, 70) : between(200, 600),
+                     .radius = between(0, 3) ? between(0, 5) : between(0, FC_NORMALIZATION_RADIUS),
+                     .bias = 1 + (double)between(0, 9) / 10,
+                     .alpha = (double)between(1, 20) / 20,
+                     .beta = powers[between(0, 3)]},
+        .pixels = between(1, 6)};
+    fc_normalization *const operands = &whole.operands, call = whole.operands;
+    const int64_t count = whole.pixels * call.channels;
     buffer x = numbers(dtype, count), y = numbers(dtype, count), dy = numbers(dtype, count), dx = numbers(dtype, count);
-    call.x = x.data;
-    call.result = y.data;
-    fc_normalize(kernels, dtype, &call, 0, cut);
-    fc_normalize(kernels, dtype, &call, cut, pixels);
-    call.y = y.data;
-    call.dy = dy.data;
-    call.result = dx.data;
-    fc_normalize(kernels, dtype, &call, cut, pixels);
-    fc_normalize(kernels, dtype, &call, 0, cut);
+    operands->x = x.data;
+    operands->result = y.data;
+    fc_normalization_split(&whole);
+    whole.each = between(1, whole.pixels); /* smaller ranges, for there to be several tasks */
+    whole.tasks = (whole.pixels - 1) / whole.each + 1;
+    for (int64_t t = whole.tasks - 1; t >= 0; t--) fc_normalization_task(&whole, t);
+    operands->y = y.data;
+    operands->dy = dy.data;
+    operands->result = dx.data;
+    for (int64_t t = 0; t < whole.tasks; t++) fc_normalization_task(&whole, t);
     for (int64_t at = 0; at < count; at++) {
         const int64_t pixel = at / call.channels, channel = at % call.channels;
         const double power = pow(scale(&call, &x, dtype, pixel, channel), -call.beta), value = get(&x, dtype, at);
@@ -89,7 +94,7 @@ static double derivative(fc_activation activation, double parameter, double x) {
 static void test_activation_grad(const fc_kernels *kernels) {
     static const fc_activation activations[] = {FC_RELU, FC_SILU, FC_GELU, FC_GELU_TANH};
     const fc_dtype dtype = between(0, 1) ? FC_F32 : FC_F64;
-    const int64_t count = between(1, 3) > 1 ? between(1, 200) : between(1000, 3000), cut = between(0, count);
+    const int64_t count = between(1, 3) > 1 ? between(1, 200) : between(1000, 3000);
     fc_activation_grad call = {.kernels = kernels, .dtype = dtype, .activation = activations[between(0, 3)]};
     call.parameter = call.activation == FC_SILU ? 1.5 : between(0, 1) ? 2 : NAN;
     buffer x = numbers(dtype, count), dy = numbers(dtype, count), dx = numbers(dtype, count);
@@ -98,8 +103,11 @@ static void test_activation_grad(const fc_kernels *kernels) {
     call.dy = place == 1 ? dx.data : dy.data;
     call.x = place == 2 ? dx.data : x.data;
     call.dx = dx.data;
-    fc_activation_grad_range(&call, 0, cut);
-    fc_activation_grad_range(&call, cut, count);
+    call.count = count;
+    fc_activation_grad_split(&call);
+    call.each = between(1, count);
+    call.tasks = (count - 1) / call.each + 1;
+    for (int64_t t = call.tasks - 1; t >= 0; t--) fc_activation_grad_task(&call, t);
     for (int64_t i = 0; i < count; i++) {
         const double want = get(&dy, dtype, i) * derivative(call.activation, call.parameter, get(&x, dtype, i));
         if (call.activation == FC_RELU && get(&dx, dtype, i) != want) fail("relu_grad", kernels->name, dtype, i);

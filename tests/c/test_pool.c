@@ -1,8 +1,8 @@
-/* Pools, their gradients, and finished tensors' epilogues, on every instruction set, as tasks in any order.
+/* Pools, their gradients, and epilogues of whole tensors, on every instruction set, as tasks in any order.
  *
  * The argument is the number of random problems of each kind. Prints what it ran. */
-#include "epilogue.h"
-#include "pool.h"
+#include "layers/epilogue.h"
+#include "layers/pool.h"
 #include "support.h"
 
 static int same(double a, double b) { return a == b || (a != a && b != b); }
@@ -107,8 +107,8 @@ static int test_pool(const fc_kernels *kernels) {
 }
 
 /* Bias, of rows or columns, and relu, of any dtype, in place or not. */
-static void test_finishing(const fc_kernels *kernels) {
-    const fc_dtype dtype = (fc_dtype)between(FC_F32, FC_BF16), wide = fc_is_half(dtype) ? FC_F32 : dtype;
+static void test_epilogue_pass(const fc_kernels *kernels) {
+    const fc_dtype dtype = (fc_dtype)between(FC_F32, FC_BF16), wide = fc_is_converted(dtype) ? FC_F32 : dtype;
     const int64_t rows = between(1, 60), columns = between(0, 2) ? between(1, 90) : between(4000, 5000);
     const int of_rows = (int)between(0, 1), biased = (int)between(0, 1);
     const int64_t biases = of_rows ? between(1, rows) : columns;
@@ -116,20 +116,21 @@ static void test_finishing(const fc_kernels *kernels) {
     buffer from = allocate(size), to = allocate(size), bias = allocate((size_t)(biases * fc_dtype_size(wide)));
     fill_dtype(&from, dtype, rows * columns);
     fill_dtype(&bias, wide, biases);
-    fc_finishing call = {.kernels = kernels,
-                         .dtype = dtype,
-                         .epilogue = {biased ? bias.data : NULL, of_rows, (fc_activation)between(FC_LINEAR, FC_RELU6)},
-                         .biases = biases,
-                         .elements = rows * columns,
-                         .columns = columns,
-                         .source = from.data,
-                         .result = to.data};
+    fc_epilogue_pass call = {
+        .kernels = kernels,
+        .dtype = dtype,
+        .epilogue = {biased ? bias.data : NULL, of_rows, (fc_activation)between(FC_LINEAR, FC_RELU6)},
+        .biases = biases,
+        .elements = rows * columns,
+        .columns = columns,
+        .source = from.data,
+        .result = to.data};
     if (between(0, 1)) {
         memcpy(to.data, from.data, size);
         call.source = to.data;
     }
-    fc_finishing_split(&call);
-    for (int64_t t = call.tasks - 1; t >= 0; t--) fc_finishing_task(&call, t);
+    fc_epilogue_pass_split(&call);
+    for (int64_t t = call.tasks - 1; t >= 0; t--) fc_epilogue_pass_task(&call, t);
     for (int64_t i = 0; i < rows * columns; i++) {
         const int64_t index = of_rows ? i / columns % biases : i % columns;
         double value = element(&from, dtype, i) + (biased ? element(&bias, wide, index) : 0);
@@ -149,7 +150,7 @@ int main(int argc, char **argv) {
         if (!fc_kernels_supported(i)) continue;
         int pools = 0;
         for (int t = 0; t < problems; t++) pools += test_pool(kernels);
-        for (int t = 0; t < problems; t++) test_finishing(kernels);
+        for (int t = 0; t < problems; t++) test_epilogue_pass(kernels);
         printf("%s (%s): %d pools, %d epilogues\n", kernels->name, kernels->fused ? "fused" : "not fused", pools,
                problems);
     }

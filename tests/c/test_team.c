@@ -1,6 +1,6 @@
 /* Tests of the team: every task is computed once, in a slot of its own, whoever calls, joins, or interrupts. */
 #include "support.h"
-#include "team.h"
+#include "threads/team.h"
 #include <pthread.h>
 #include <time.h>
 

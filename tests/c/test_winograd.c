@@ -13,7 +13,7 @@ static buffer numbers(int64_t count) {
     return b;
 }
 
-static float multiply_add(const fc_kernels *kernels, float a, float b, float sum) {
+static float add_product(const fc_kernels *kernels, float a, float b, float sum) {
     const volatile float product = a * b;
     return kernels->fused ? fmaf(a, b, sum) : product + sum;
 }
@@ -21,7 +21,7 @@ static float multiply_add(const fc_kernels *kernels, float a, float b, float sum
 /* Groups of tiles times panels, between guards. */
 static void test_products(const fc_kernels *kernels) {
     const fc_winograd_kernels *winograd = &kernels->winograd;
-    const int64_t halves = between(1, 2), rows = between(1, winograd->rows[halves - 1]), groups = between(1, 3);
+    const int64_t halves = between(1, 2), rows = between(1, winograd->mr[halves - 1]), groups = between(1, 3);
     const int64_t vectors = between(1, 2), width = vectors * kernels->f32.lanes, panels = between(1, 3);
     const int64_t channels = between(1, 90), block = 16 * between(1, 3), tiles = rows * groups;
     const int64_t blocks = (channels + block - 1) / block;
@@ -35,8 +35,8 @@ static void test_products(const fc_kernels *kernels) {
             float half[2] = {0, 0};
             for (int64_t c = 0; c < block && b * block + c < channels; c++) {
                 float *of = &half[halves == 2 && c >= block / 2];
-                *of = multiply_add(kernels, at(&v, (b * tiles + t) * block + c),
-                                   at(&u, (panel * channels + b * block + c) * width + f), *of);
+                *of = add_product(kernels, at(&v, (b * tiles + t) * block + c),
+                                  at(&u, (panel * channels + b * block + c) * width + f), *of);
             }
             const float of_block = halves == 2 ? half[0] + half[1] : half[0];
             sum = b || accumulate ? sum + of_block : of_block;
@@ -54,11 +54,11 @@ static void test_products(const fc_kernels *kernels) {
                               .m = m.data,
                               .m_panel = tiles * width,
                               .accumulate = accumulate,
-                              .ahead = (const char *)u.data,
-                              .ahead_groups = between(0, 9),
-                              .ahead_each = between(0, 9),
-                              .ahead_step = 64,
-                              .ahead_jump = 64};
+                              .prefetch = (const char *)u.data,
+                              .prefetch_groups = between(0, 9),
+                              .prefetch_each = between(0, 9),
+                              .prefetch_step = 64,
+                              .prefetch_jump = 64};
     winograd->products[halves - 1][vectors - 1][rows - 1](&call);
     if (memcmp(m.data, want.data, want.size)) fail("products", kernels->name, rows, channels);
     release(v, "v guards", kernels->name);
@@ -69,15 +69,15 @@ static void test_products(const fc_kernels *kernels) {
 
 /* The shape of a tile: its outputs, taps and cells. */
 typedef struct tile {
-    int64_t stride, high, wide, rung, taps_h, taps_w, rows, columns, cells;
+    int64_t stride, high, wide, tile_index, taps_h, taps_w, rows, columns, cells;
 } tile;
 
 static tile any_tile(void) {
     const int64_t stride = between(1, 2), *shape = fc_shapes[stride == 2 ? 0 : between(0, 8)];
     tile t = {.stride = stride, .high = shape[0], .wide = shape[1]};
-    t.rung = stride == 2 ? 0 : 4 * (t.high - 1) + t.wide - 1;
-    t.taps_h = fc_piece_taps((int)t.high);
-    t.taps_w = fc_piece_taps((int)t.wide);
+    t.tile_index = stride == 2 ? 0 : 4 * (t.high - 1) + t.wide - 1;
+    t.taps_h = fc_sub_kernel_taps((int)t.high);
+    t.taps_w = fc_sub_kernel_taps((int)t.wide);
     t.rows = (t.high - 1) * stride + t.taps_h;
     t.columns = (t.wide - 1) * stride + t.taps_w;
     t.cells = t.rows * t.columns;
@@ -98,14 +98,15 @@ static void test_transforms(const fc_kernels *kernels) {
     buffer m = numbers(cells * width), y = numbers(high * wide * outputs);
     const void *table[36];
     for (int64_t i = 0; i < cells; i++) table[i] = x.data + (size_t)(i * channels) * sizeof(float);
-    kernels->winograd.input[t.rung](table, channels, whole, v.data, 0, whole);
-    kernels->winograd.filter[t.rung](&(fc_taps){w.data, 0, taps_w * width, width, (int)there_h, (int)there_w}, 1,
-                                     (int)vectors, u.data, 0, width);
+    kernels->winograd.input[t.tile_index](table, channels, whole, v.data, 0, whole);
+    kernels->winograd.filter[t.tile_index](&(fc_taps){w.data, 0, taps_w * width, width, (int)there_h, (int)there_w}, 1,
+                                           (int)vectors, u.data, 0, width);
     const int64_t c = between(0, channels - 1);
     for (int64_t i = 0; i < cells; i++)
         for (int64_t f = 0; f < width; f++)
             ((float *)m.data)[i * width + f] = at(&v, i * whole + c) * at(&u, i * width + f);
-    const int finite = kernels->winograd.output[t.rung](m.data, width, (int)outputs, y.data, wide * outputs, outputs);
+    const int finite =
+        kernels->winograd.output[t.tile_index](m.data, width, (int)outputs, y.data, wide * outputs, outputs);
     if (!finite) fail("finite outputs", kernels->name, t.rows, t.columns);
     for (int64_t i = 0; i < high; i++)
         for (int64_t j = 0; j < wide; j++)
@@ -119,7 +120,7 @@ static void test_transforms(const fc_kernels *kernels) {
                 if (!(fabs(found - sum) < 2e-4)) fail("transforms", kernels->name, t.rows, t.columns);
             }
     ((float *)m.data)[between(0, outputs - 1)] = between(0, 1) ? NAN : INFINITY;
-    if (kernels->winograd.output[t.rung](m.data, width, (int)outputs, y.data, wide * outputs, outputs))
+    if (kernels->winograd.output[t.tile_index](m.data, width, (int)outputs, y.data, wide * outputs, outputs))
         fail("outputs that are not finite", kernels->name, t.rows, t.columns);
     release(x, "x guards", kernels->name);
     release(w, "w guards", kernels->name);
@@ -140,13 +141,14 @@ static void test_gradient(const fc_kernels *kernels) {
     buffer m = numbers(cells * whole), w = numbers(taps_h * taps_w * outputs);
     const void *table[36];
     for (int64_t i = 0; i < cells; i++) table[i] = x.data + (size_t)i * sizeof(float);
-    kernels->winograd.input[t.rung](table, 1, lanes, v.data, 0, lanes);
+    kernels->winograd.input[t.tile_index](table, 1, lanes, v.data, 0, lanes);
     for (int64_t i = 0; i < high * wide; i++) table[i] = y.data + (size_t)(i * outputs) * sizeof(float);
-    kernels->winograd.gradient[t.rung](table, outputs, whole, u.data, 0, whole);
+    kernels->winograd.gradient[t.tile_index](table, outputs, whole, u.data, 0, whole);
     for (int64_t i = 0; i < cells; i++)
         for (int64_t f = 0; f < whole; f++)
             ((float *)m.data)[i * whole + f] = at(&v, i * lanes) * at(&u, i * whole + f);
-    const int finite = kernels->winograd.taps[t.rung](m.data, whole, (int)outputs, w.data, taps_w * outputs, outputs);
+    const int finite =
+        kernels->winograd.taps[t.tile_index](m.data, whole, (int)outputs, w.data, taps_w * outputs, outputs);
     if (!finite) fail("finite gradients", kernels->name, t.rows, t.columns);
     for (int64_t k = 0; k < taps_h; k++)
         for (int64_t l = 0; l < taps_w; l++)
@@ -160,7 +162,7 @@ static void test_gradient(const fc_kernels *kernels) {
                 if (!(fabs(found - sum) < 3e-4)) fail("gradients of taps", kernels->name, t.rows, t.columns);
             }
     ((float *)m.data)[between(0, outputs - 1)] = between(0, 1) ? NAN : INFINITY;
-    if (kernels->winograd.taps[t.rung](m.data, whole, (int)outputs, w.data, taps_w * outputs, outputs))
+    if (kernels->winograd.taps[t.tile_index](m.data, whole, (int)outputs, w.data, taps_w * outputs, outputs))
         fail("gradients that are not finite", kernels->name, t.rows, t.columns);
     release(x, "x guards", kernels->name);
     release(y, "y guards", kernels->name);
@@ -176,7 +178,7 @@ static float magnitude_of(const fc_kernels *kernels, const float *x, const float
     float parts[16] = {0}, most = 0;
     for (int64_t c = 0; c < channels; c++) {
         const float size = fabsf(x[c]), product = size * weights[c];
-        parts[c % 16] = multiply_add(kernels, size, weights[c], parts[c % 16]);
+        parts[c % 16] = add_product(kernels, size, weights[c], parts[c % 16]);
         most = product > most ? product : most;
     }
     for (int half = 8; half; half /= 2)
@@ -214,7 +216,7 @@ static void test_tile_magnitudes(const fc_kernels *kernels) {
     const int64_t tiles = between(1, kernels->f32.lanes), columns = tiles * step + rest;
     const int64_t from = between(0, columns - 1), end = between(from + 1, columns);
     buffer x = numbers(rows * (end - from) * channels), weights = numbers(channels);
-    float sums[FC_WEIGHED_TILES + 1], largest[FC_WEIGHED_TILES + 1];
+    float sums[FC_MEASURED_TILES + 1], largest[FC_MEASURED_TILES + 1];
     sums[tiles] = largest[tiles] = 7;
     for (int64_t c = 0; c < channels; c++) ((float *)weights.data)[c] = fabsf(at(&weights, c));
     const uintptr_t first = (uintptr_t)x.data - (uintptr_t)(from * channels) * sizeof(float);
@@ -255,9 +257,9 @@ static void test_sums_of_columns(const fc_kernels *kernels) {
         float sum = 0;
         for (int64_t r = 0; r < rows; r++) {
             const float value = at(&matrix, r * columns + f);
-            sum = multiply_add(kernels, value, at(&factors, r), sum);
+            sum = add_product(kernels, value, at(&factors, r), sum);
             float *const of_sizes = (float *)want.data + f;
-            if (f < some) *of_sizes = multiply_add(kernels, fabsf(value), at(&factors, r), *of_sizes);
+            if (f < some) *of_sizes = add_product(kernels, fabsf(value), at(&factors, r), *of_sizes);
         }
         least = sum < least ? sum : least;
     }

@@ -34,7 +34,7 @@ _current = [0]  # the device in use, and those that were before contexts were en
 
 
 class _Memory:
-    """An allocation: not initialised, between pages that may not be read and bytes that no kernel may write."""
+    """An allocation: not initialized, between pages that may not be read and bytes that no kernel may write."""
 
     def __init__(self, size: int) -> None:
         room = -(-(size + GUARD) // mmap.PAGESIZE) * mmap.PAGESIZE

@@ -1,0 +1,32 @@
+/* Images whose pixels are evenly spaced become one row of pixels, for the implicit matrix product. */
+#include "conv/pointwise.h"
+#include "conv/implicit_gemm.h"
+
+/* Whether every pixel of the batch lies one stride_w after the pixel before. */
+static int evenly_spaced(const fc_tensor *x, const fc_problem *p) {
+    return (x->stride_h == p->w * x->stride_w || p->h == 1) && (x->stride_n == p->h * p->w * x->stride_w || p->n == 1);
+}
+
+static void prepare(fc_forward *call, int threads) {
+    fc_problem *const p = &call->problem;
+    if (evenly_spaced(&call->x, p) && evenly_spaced(&call->y, p)) {
+        p->w = p->ow = p->n * p->h * p->w;
+        p->n = p->h = p->oh = 1;
+    }
+    fc_implicit_gemm.prepare(call, threads);
+}
+
+static void compute(const fc_forward *call, int64_t task, void *scratch) { fc_implicit_gemm.task(call, task, scratch); }
+static int64_t packed_size(const fc_forward *call) { return fc_implicit_gemm.packed_size(call); }
+static int64_t pack_tasks(const fc_forward *call) { return fc_implicit_gemm.pack_tasks(call); }
+static void pack(const fc_forward *call, int64_t task, void *packed) { fc_implicit_gemm.pack(call, task, packed); }
+
+const fc_method fc_pointwise = {
+    .name = "pointwise",
+    .holds = 1,
+    .prepare = prepare,
+    .task = compute,
+    .packed_size = packed_size,
+    .pack_tasks = pack_tasks,
+    .pack = pack,
+};

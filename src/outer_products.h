@@ -1,9 +1,0 @@
-/* The gradient of filters as outer products of input windows and output gradients: for every convolution. */
-#ifndef FC_OUTER_PRODUCTS_H
-#define FC_OUTER_PRODUCTS_H
-
-#include "filter_method.h"
-
-extern const fc_filter_method fc_outer_products;
-
-#endif
