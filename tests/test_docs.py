@@ -101,3 +101,16 @@ def test_files_stay_readable():
         text = path.read_text()
         assert text.count("\n") <= 500, path
         assert re.match(r'(# cython.*\n)?("""|/\*|// )', text), path
+
+
+def test_files_that_comments_and_pages_name_exist():
+    """Those of the C side by their path in src/, and those of _cpu and _cuda; NAME stands for any."""
+    folders = ("fastconv", "src", "tests", "benchmarks", "examples")
+    pages = [path for path in ROOT.glob("*.md") if path.name != "CHANGELOG.md"]
+    sources = [path for folder in folders for path in (ROOT / folder).rglob("*") if "results" not in path.parts]
+    named = re.compile(r"\b(src/[\w/]*\w\.(?:c|h|inc|md)|_cp[u]/\w+\.\w+|_cud[a]/\w+\.\w+)\b")
+    for path in (*pages, *sources):
+        if path.suffix in (".py", ".pyx", ".pxd", ".c", ".h", ".inc", ".cu", ".cuh", ".md"):
+            for name in named.findall(path.read_text()):
+                found = ROOT / (name if name.startswith("src/") else f"fastconv/{name}")
+                assert "NAME" in name or found.exists(), f"{path.relative_to(ROOT)} names {name}"

@@ -15,8 +15,8 @@ from fastconv._cpu.winograd import WinogradTile, winograd_tile
 from fastconv._problem import ConvProblem, conv_problem
 
 # With tiles of 2x2, 4x2, 2x4 and three times 4x4 outputs: few of them, many with few filters, many with many filters,
-# which src/winograd.c tells apart; then with stride 2, few tiles and many; then filters in pieces, whole ones along one
-# axis or both, few and many, and such as are padded with zeros.
+# which src/winograd/forward.c tells apart; then with stride 2, few tiles and many; then filters in sub-kernels, whole
+# ones along one axis or both, few and many, and some that are padded with zeros.
 LAYERS = {
     "n2h16w18c25_k3x3f33_s1x1_d1x1_p1,1,1,1_g1": (2, 2),
     "n2h20w18c48_k3x3f40_s1x1_d1x1_p1,1,1,1_g1": (4, 2),

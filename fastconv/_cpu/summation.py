@@ -6,49 +6,46 @@ from typing import NamedTuple
 
 from fastconv._problem import ConvProblem
 
-# Terms of one block of a sum. Blocks keep the error down (it grows with the square root of a block's length) and a
-# block's panel of filters in the first cache. TensorFlow sums 3x3 taps in one go, 128 x 9 terms and more, but 1x1 taps
-# of small images in short blocks: to be as accurate takes 64 there. Sums of one channel it adds in another order, now
-# a little better, now a little worse: halves are better. Of the shortest of these most of the error is the last
-# additions', and they gain nothing.
-BLOCK_TERMS = 128
-POINTWISE_BLOCK_TERMS = 64
-SHORTEST_SPLIT = 16
+# Blocks of an output's terms. The error of a sum grows with the square root of a block's length, and a block's panel of
+# filters has to stay in the first cache. TensorFlow sums 3x3 taps in one go, 128 x 9 terms and more, but 1x1 taps of
+# small images in short blocks. Sums of one channel it adds in another order, now a little better, now a little worse,
+# so they are halved; the shortest gain nothing by that, as most of their error is the last additions'.
+BLOCK_TERMS = 128  # terms of a block, about
+POINTWISE_BLOCK_TERMS = 64  # the same for 1x1 filters: what it takes to be as accurate as TensorFlow
+SHORTEST_SPLIT = 16  # terms: shorter sums of one channel are not halved
+FOLD_BELOW = 16  # channels: with fewer, the taps of a filter row are one run, as shorter runs waste the kernel's time
 
-# Below this many channels the taps of one filter row are summed as one run: shorter runs waste the kernel's time.
-FOLD_BELOW = 16
+# In backprop-input TensorFlow sums the output channels first, then the taps. With few channels, shorter blocks are as
+# accurate.
+GRADIENT_BLOCK_CHANNELS = 3  # times the channels: terms of a block, at most,
+GRADIENT_BLOCK_TERMS = 32  # but no fewer than these are the most
 
-# In backprop-input TensorFlow sums the output channels first, then the taps. Where there are few channels, blocks of
-# so many times as many, but not of fewer terms than GRADIENT_BLOCK_TERMS, are as accurate.
-GRADIENT_BLOCK_CHANNELS, GRADIENT_BLOCK_TERMS = 3, 32
+# Blocks of the pixels that a gradient of filters sums. The error grows with the length of blocks and with their number,
+# so small images take shorter ones: TensorFlow's errors there are as small as those of blocks of 32. Halving blocks
+# costs 5 % of the speed. All blocks are cut into slices, which several threads can sum.
+BLOCK_PIXELS = ((512, 32), (8192, 64), (None, 128))  # for so many pixels of all images, at most: pixels of a block
+SHORTEST_BLOCK = 4  # pixels of a block, at least
+SLICE_WORK = 1 << 20  # multiply-adds of a slice, at least
+MOST_SLICES = 32  # slices, at most
+SLICE_ELEMENTS = 1 << 18  # sums of all slices in memory, at most
 
-# Pixels of one block of a filter gradient. The error grows with blocks' length and with their number, so small images
-# take shorter ones; TensorFlow's errors there are as small as those of blocks of 32. Shorter blocks cost 5 % of the
-# speed for each halving. All blocks are cut into slices, which several threads can sum: as many as there are pieces of
-# SLICE_WORK multiply-adds, within SLICE_ELEMENTS sums in memory.
-BLOCK_PIXELS = ((512, 32), (8192, 64), (None, 128))  # pixels of all images, and of a block
-SHORTEST_BLOCK = 4
-SLICE_WORK = 1 << 20
-MOST_SLICES = 32
-SLICE_ELEMENTS = 1 << 18
+# Where there are more blocks, the pixels are summed in portions, whose sums are added with compensation. Images of
+# 8000x8000 then err as much as those of 1000x1000; without portions they would err 4 to 7 times as much.
+SLICE_BLOCKS = 256  # blocks of a slice, at most: adding so many errs about as much as summing a block does
 
-# Blocks of a slice, at most: adding so many errs about as much as summing a block does. Where there are more, the
-# pixels are summed in portions, whose sums are added with compensation: images of 8000x8000 then err as much as ones
-# of 1000x1000, and without portions 4 to 7 times as much.
-SLICE_BLOCKS = 256
+# The spatial method deals pixels out to lanes, whose sums are as short as those of other blocks.
+SPATIAL_PIXELS = 1024  # pixels of a block, at most
+SPATIAL_WORK = 1 << 19  # multiply-adds of a slice, at least
 
-# Of images of few channels, whose pixels are dealt out to lanes: pixels of a block, and multiply-adds of a slice.
-SPATIAL_PIXELS, SPATIAL_WORK = 1024, 1 << 19
-
-# Of Winograd's tiles, whose products are added up in the same way. So many blocks at a time are summed apart, for where
-# there are many, most of the error would come from adding them up. Blocks of 16 err 10 % less and cost a tenth of the
-# speed.
-TILES, TILE_BLOCKS = 32, 4
+# Winograd's tiles are summed like pixels. So many blocks at a time are summed apart: where there are many, most of the
+# error would come from adding them up. Blocks of 16 tiles would err 10 % less, and cost a tenth of the speed.
+TILES = 32  # tiles of a block
+TILE_BLOCKS = 4  # blocks that are summed apart, at most
 MOST_EXPONENTS = 1 << 23  # bytes of the outlier check, of the images that are summed together
 
 
 class Summation(NamedTuple):
-    """How each output's terms are summed: ``fc_sum`` in src/problem.h, field for field."""
+    """How each output's terms are summed: ``fc_sum`` in src/base/problem.h, field for field."""
 
     folded: bool
     runs: int
@@ -58,7 +55,7 @@ class Summation(NamedTuple):
 
 
 class PixelSum(NamedTuple):
-    """How a filter's gradient is summed over output pixels, or tiles: ``fc_pixel_sum`` in src/filter_method.h."""
+    """How a filter's gradient is summed over output pixels, or tiles: ``fc_pixel_sum`` in src/conv/filter_method.h."""
 
     rows: int
     columns: int
@@ -69,7 +66,7 @@ class PixelSum(NamedTuple):
 def summation(problem: ConvProblem, gradient: bool = False) -> Summation:
     """The blocks of a sum: whole runs of about BLOCK_TERMS terms together, or equal pieces of one long run.
 
-    With `gradient`, of a phase of backprop-input.
+    With `gradient`, the problem is a phase of backprop-input.
     """
     depth = problem.c // problem.groups
     folded = depth < FOLD_BELOW and problem.kw > 1
@@ -122,7 +119,7 @@ def tile_images(problem: ConvProblem, rows: int, columns: int) -> int:
 
 
 def _tiles(problem: ConvProblem, rows: int, columns: int) -> int:
-    """Of an image."""
+    """The tiles, or blocks, of so many outputs in an image."""
     return -(-problem.oh // rows) * -(-problem.ow // columns)
 
 

@@ -16,7 +16,7 @@ from fastconv._problem import Axis, ConvProblem
 
 
 class WinogradTile(NamedTuple):
-    """A tile of outputs and how its products are summed: ``fc_winograd`` in src/problem.h, field for field."""
+    """A tile of outputs and how its products are summed: ``fc_winograd`` in src/base/problem.h, field for field."""
 
     rows: int
     columns: int
@@ -24,31 +24,34 @@ class WinogradTile(NamedTuple):
     halves: int
 
 
-# From how many terms on a tile's results err no more than TensorFlow's, whose error grows with the square root of their
-# number; those in the padding do not count. Tiles' errors are due to cancellation in the transforms: 1.5 times that of
-# a sum for 2x2 outputs, 1.8 for 3 or 4 along one axis, 2.3 beside 2 along the other, and 3.6 along both. They hardly
-# grow, as channels are summed in short blocks. "fast" allows 2.5 times TensorFlow's error, and results of half
-# precision are rounded a thousand times as roughly.
+# The fewest terms from which on a tile's results err no more than TensorFlow's, whose error grows with the square root
+# of the number of terms. Terms in the padding do not count. Tiles' errors come from cancellation in the transforms: 1.5
+# times that of a sum for 2x2 outputs, 1.8 for 3 or 4 along one axis, 2.3 for these beside 2 along the other, and 3.6
+# for these along both. They hardly grow with the number of terms, as channels are summed in short blocks.
 FEWEST_TERMS = {
     (2, 2): 126, (4, 2): 360, (2, 4): 360, (3, 3): 1008, (4, 4): 1008,
     (1, 3): 220, (3, 1): 220, (1, 4): 220, (4, 1): 220,
 }  # fmt: skip
+# "fast" allows 2.5 times TensorFlow's error; results of half precision are rounded a thousand times as roughly.
 FEWEST_TERMS_FAST = {shape: 216 if min(shape) > 2 else 126 for shape in FEWEST_TERMS}
-STRIDED = [(2, 2)]  # with stride 2 and 3x3 taps: 25 products for the 36 of 4 outputs
+STRIDED = [(2, 2)]  # the tiles with stride 2 and 3x3 taps: 25 products for the 36 of 4 outputs
 
 # The same for the gradient of the filters, in pixels that are summed. There TensorFlow's error grows with their number,
-# and that of tiles hardly: they do not serve the deep layers of one image. With stride 2 TensorFlow errs twice as much.
+# and that of tiles hardly: tiles do not serve the deep layers of one image. With stride 2 TensorFlow errs twice as
+# much.
 FEWEST_PIXELS = {
     (2, 2): 2400, (4, 2): 6000, (2, 4): 6000, (3, 3): 24000, (4, 4): 24000,
     (1, 3): 8000, (3, 1): 8000, (1, 4): 8000, (4, 1): 8000,
 }  # fmt: skip
 FEWEST_PIXELS_FAST = {shape: pixels // 6 for shape, pixels in FEWEST_PIXELS.items()}
-FEWEST_PIXELS_STRIDED, FEWEST_PIXELS_STRIDED_FAST = 128, 32
+FEWEST_PIXELS_STRIDED = 128
+FEWEST_PIXELS_STRIDED_FAST = 32
 
-# From how many times as many terms as it takes on, channels of a block and its halves. Half as long sums err 5 to 15
-# % less. With AVX2, blocks of 32 are 10 % faster than those of 16, in halves only 3 %, which take more registers.
+# (times the fewest terms, channels of a block, its halves): the first entry with no more times than a sum has. Half as
+# long sums err 5 to 15 % less. With AVX2, blocks of 32 channels are 10 % faster than those of 16, in halves only 3 %,
+# as these take more registers.
 BLOCKS = ((2.25, 32, 1), (1.2, 32, 2), (0, 16, 2))
-ROUGH = 1.2  # as if there were so many times as many, where more error is allowed
+ROUGH = 1.2  # times the fewest terms that a sum counts as, at least, where more error is allowed
 
 SUB_KERNEL = 3  # taps of a sub-kernel along an axis; 4 with 3 outputs, 1 with 1
 
@@ -63,7 +66,7 @@ def _taps_inside(axis: Axis) -> list[int]:
 
 
 def _terms(problem: ConvProblem) -> float:
-    """Of the mean window's, those inside the image."""
+    """The terms of a mean window that lie in the image."""
     rows, columns = _taps_inside(problem.axis_h), _taps_inside(problem.axis_w)
     return problem.c * sum(rows) * sum(columns) / (problem.oh * problem.ow)
 
@@ -75,7 +78,7 @@ def _axis(outputs: int, stride: int, taps: int) -> tuple[int, int]:
 
 
 def _cost(problem: ConvProblem, rows: int, columns: int) -> float:
-    """Of one image, in multiply-adds."""
+    """The cost of one image, in multiply-adds."""
     p = problem
     tiles = _ceil_div(p.oh, rows) * _ceil_div(p.ow, columns)
     (high, subs_high), (wide, subs_wide) = _axis(rows, p.stride_h, p.kh), _axis(columns, p.stride_w, p.kw)
@@ -85,7 +88,7 @@ def _cost(problem: ConvProblem, rows: int, columns: int) -> float:
 
 
 def _direct_cost(problem: ConvProblem) -> float:
-    """Of direct sums, whose filters are packed, which costs as much as 2.5 pixels; or of parts without padding."""
+    """The cost of direct sums, whose filters are packed, or of the parts of a border split."""
     p = problem
     whole = p.kh * p.kw * (p.oh * p.ow + costs.WINOGRAD_FILTER)
     return p.c * p.f * min(whole, cost_of_border_split(p) or whole)
@@ -134,7 +137,10 @@ def _cheapest(
     gain: float,
     direct: float,
 ) -> tuple[int, int] | str:
-    """Of the tiles that so many terms or pixels allow, the ones that cost least, if direct sums cost more by `gain`."""
+    """The tiles that cost least, of those that so many terms or pixels allow, or the reason why there are none.
+
+    Direct sums must cost at least `gain` times as much.
+    """
     allowed = [shape for shape in _shapes(problem) if count >= fewest[shape]]
     if not allowed:
         return f"there are too few {what} to err no more than direct sums"
@@ -170,7 +176,7 @@ def winograd_tile(problem: ConvProblem, dtype: np.dtype, precision: str) -> Wino
 
 
 def _gradient_cost(problem: ConvProblem, rows: int, columns: int) -> float:
-    """Of the gradient of the filters, in multiply-adds."""
+    """The cost of the gradient of the filters, in multiply-adds."""
     p = problem
     tiles = p.n * _ceil_div(p.oh, rows) * _ceil_div(p.ow, columns)
     (high, subs_high), (wide, subs_wide) = _axis(rows, p.stride_h, p.kh), _axis(columns, p.stride_w, p.kw)

@@ -113,7 +113,7 @@ struct fc_forward {
 
     /* set by the method's `prepare` */
     int64_t tasks;
-    int64_t pack_tasks;    /* to be done before all others, with `packed` set to their result; 0: none */
+    int64_t pack_tasks;    /* to be done before all others, with `packed` set to their result; 0, as before: none */
     int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
     union {                /* the method's own */
         fc_gemm_split gemm;

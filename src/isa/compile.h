@@ -1,8 +1,8 @@
 /* What it takes to compile the kernels for an instruction set other than the baseline, without compiler flags.
  *
- * A kernel's body is one FC_INLINE function for all of its variants. What the compiler is to know of a variant, such as the
- * height of its register tile, are `const` parameters, which are constants at every call: so many bodies have more than
- * seven parameters. */
+ * A kernel's body is one FC_INLINE function for all of its variants. What the compiler is to know of a variant, such as
+ * the height of its register tile, are `const` parameters, which are constants at every call: so many bodies have more
+ * than seven parameters. */
 #ifndef FC_ISA_COMPILE_H
 #define FC_ISA_COMPILE_H
 

@@ -6,25 +6,33 @@
 #ifndef FC_ISA_TUNING_H
 #define FC_ISA_TUNING_H
 
-/* Register tiles. The kernels are compiled for these, by the instruction set that FC_ISA names there.
+/* Register tiles, one line an instruction set. The kernels are compiled for that of the set that FC_ISA names there.
  *
- * generic: 4 x 2 sums; more would not fit the 16 registers of x86-64-v2 at 2 registers a vector.
- * avx2: 6 x 2 sums, 2 filter vectors and 1 input take 15 of the 16 registers.
- * avx512: 14 x 2 sums, 2 filter vectors and 1 input take 31 of the 32 registers.
- * neon: 12 x 2 sums, 2 filter vectors and 1 input take 27 of the 32 registers; not measured: no such CPU at hand. */
+ * mr: rows of a register tile, which are its pixels; its columns are two vectors.
+ * halved: the same where each output has two sums.
+ * depthwise: sums that a depthwise kernel forms at a time, beside 9 filter taps in registers. */
 /* clang-format off */
-/*                                   generic  avx2  avx512  neon */
-#define FC_MR               FC_TUNED(4,       6,    14,     12) /* rows of a register tile: its pixels */
-#define FC_HALVED_MR        FC_TUNED(2,       3,    7,      6)  /* where each output has two sums */
-#define FC_DEPTHWISE_SUMS   FC_TUNED(2,       4,    4,      4)  /* outputs at a time, beside 9 filter taps */
-
+/*                             mr, halved, depthwise */
+#define FC_TILE_generic        4,  2,      2 /* more would not fit 16 registers at 2 registers a vector */
+#define FC_TILE_generic_fma    4,  2,      2
+#define FC_TILE_avx2           6,  3,      4 /* 6 x 2 sums, 2 filter vectors and 1 input take 15 of 16 registers */
+#define FC_TILE_avx512         14, 7,      4 /* 14 x 2 sums, 2 filter vectors and 1 input take 31 of 32 registers */
+#define FC_TILE_neon           12, 6,      4 /* 27 of 32 registers; not measured: no such CPU at hand */
 /* clang-format on */
 
-#define FC_TUNED(generic, avx2, avx512, neon) FC_JOIN(FC_COLUMN, FC_ISA)(generic, avx2, avx512, neon)
-#define FC_COLUMN_generic(generic, avx2, avx512, neon) generic
-#define FC_COLUMN_generic_fma(generic, avx2, avx512, neon) generic
-#define FC_COLUMN_avx2(generic, avx2, avx512, neon) avx2
-#define FC_COLUMN_avx512(generic, avx2, avx512, neon) avx512
+#define FC_MR FC_CALL(FC_TILE_MR, FC_JOIN(FC_TILE, FC_ISA))
+#define FC_HALVED_MR FC_CALL(FC_TILE_HALVED, FC_JOIN(FC_TILE, FC_ISA))
+#define FC_DEPTHWISE_SUMS FC_CALL(FC_TILE_DEPTHWISE, FC_JOIN(FC_TILE, FC_ISA))
+#define FC_CALL(macro, ...) macro(__VA_ARGS__)
+#define FC_TILE_MR(mr, halved, depthwise) mr
+#define FC_TILE_HALVED(mr, halved, depthwise) halved
+#define FC_TILE_DEPTHWISE(mr, halved, depthwise) depthwise
+
+/* The column of tuning.inc that each instruction set takes. */
+#define FC_COLUMN_generic(generic, ...) generic
+#define FC_COLUMN_generic_fma(generic, ...) generic
+#define FC_COLUMN_avx2(generic, avx2, ...) avx2
+#define FC_COLUMN_avx512(generic, avx2, avx512, ...) avx512
 #define FC_COLUMN_neon(generic, avx2, avx512, neon) neon
 
 enum {
@@ -32,7 +40,7 @@ enum {
     FC_TASKS = 4     /* tasks for each thread, for all to end together though one is interrupted */
 };
 
-#define FC_TUNE(name, generic, avx2, avx512, neon) int name;
+#define FC_TUNE(name, ...) int name;
 typedef struct fc_tuning {
 #include "isa/tuning.inc"
 } fc_tuning;
