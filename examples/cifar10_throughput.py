@@ -53,7 +53,7 @@ def fastconv_step(array: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Ste
     def normalize(x: np.ndarray) -> np.ndarray:
         return nn.local_response_normalization(x, RADIUS, BIAS, ALPHA, BETA)
 
-    def normalise_grad(dy: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
+    def normalize_grad(dy: np.ndarray, x: np.ndarray, y: np.ndarray) -> np.ndarray:
         return nn.local_response_normalization_grad(dy, x, y, RADIUS, BIAS, ALPHA, BETA)
 
     def convolve(x: np.ndarray, name: str) -> np.ndarray:
@@ -98,9 +98,9 @@ def fastconv_step(array: Callable[[np.ndarray], np.ndarray] = np.asarray) -> Ste
             if x is not flat:
                 nn.relu_grad(grad, x, out=grad)
         grad = nn.max_pool2d_grad(norm2, pool2, grad.reshape(pool2.shape), 3, 2, "SAME")
-        grad = normalise_grad(grad, conv2, norm2)
+        grad = normalize_grad(grad, conv2, norm2)
         grad = differentiate("conv2", norm1, nn.relu_grad(grad, conv2, out=grad), "SAME")
-        grad = nn.max_pool2d_grad(conv1, pool1, normalise_grad(grad, pool1, norm1), 3, 2, "SAME")
+        grad = nn.max_pool2d_grad(conv1, pool1, normalize_grad(grad, pool1, norm1), 3, 2, "SAME")
         differentiate("conv1", images, nn.relu_grad(grad, conv1, out=grad), "SAME")
         for name, gradient in grads.items():
             w[name] -= LEARNING_RATE * gradient

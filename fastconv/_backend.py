@@ -18,6 +18,8 @@ _Result = TypeVar("_Result")
 # Array libraries, and the modules that have their BACKEND. These stand above this module, and so are imported by name,
 # when a call is first given such arrays. A library that the caller has not imported is not imported here.
 MODULES = {"cupy": "fastconv._cuda.backend", "numpy": "fastconv._cpu.backend"}
+# The modules with their ordered lists of implementations, which load without the library.
+LISTS = {"numpy": "fastconv._cpu.implementations", "cupy": "fastconv._cuda.planner"}
 _OTHERS = tuple(library for library in MODULES if library != "numpy")
 
 
@@ -127,20 +129,16 @@ def _library_of(value: Any) -> str | None:
     return None
 
 
-_numpy: Backend | None = None  # once it was asked for
+_loaded: dict[str, Backend] = {}  # of each library whose arrays were seen
 
 
 def backend_of(value: Any) -> Backend:
     """The backend of an array; of all else NumPy's, which makes arrays of it."""
-    global _numpy
-    if type(value) is np.ndarray and _numpy is not None:
-        return _numpy
-    library = _library_of(value) or "numpy"
-    module = sys.modules.get(MODULES[library]) or importlib.import_module(MODULES[library])
-    found: Backend = module.BACKEND
-    if library == "numpy":
-        _numpy = found
-    return found
+    library = "numpy" if type(value) is np.ndarray else _library_of(value) or "numpy"
+    backend = _loaded.get(library)
+    if backend is None:  # import_module waits for another thread that just imports it
+        backend = _loaded[library] = importlib.import_module(MODULES[library]).BACKEND
+    return backend
 
 
 def is_array(value: Any) -> bool:

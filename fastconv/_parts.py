@@ -73,11 +73,11 @@ class _PhaseAxis(NamedTuple):
 
 def _phases_of_axis(size: int, taps: int, out: int, stride: int, dilation: int, before: int) -> list[_PhaseAxis]:
     common = math.gcd(stride, dilation)
-    found: dict[int, list[int]] = {}
+    taps_of: dict[int, list[int]] = {}
     for tap in range(taps):
-        found.setdefault((tap * dilation - before) % stride, []).append(tap)
+        taps_of.setdefault((tap * dilation - before) % stride, []).append(tap)
     phases = []
-    for first, members in sorted(found.items()):
+    for first, members in sorted(taps_of.items()):
         if first >= size:
             continue
         cells = -(-(size - first) // stride)
@@ -103,14 +103,14 @@ def _phases_of_axis(size: int, taps: int, out: int, stride: int, dilation: int, 
 def polyphase(problem: ConvProblem) -> Decomposition:
     """The phases of the input's gradient.
 
-    >>> found, complete = polyphase(ConvProblem.parse("n1h4w4c1_k1x1f1_s2x2_d1x1_p0,0,0,0_g1"))
-    >>> len(found), complete
+    >>> parts, complete = polyphase(ConvProblem.parse("n1h4w4c1_k1x1f1_s2x2_d1x1_p0,0,0,0_g1"))
+    >>> len(parts), complete
     (1, False)
     """
     p = problem
     rows = _phases_of_axis(p.h, p.kh, p.oh, p.stride_h, p.dilation_h, p.pad_top)
     columns = _phases_of_axis(p.w, p.kw, p.ow, p.stride_w, p.dilation_w, p.pad_left)
-    found = [
+    parts = [
         Part(
             ConvProblem(
                 p.n, p.oh, p.ow, p.f, r.taps, c.taps, p.c, r.cells, c.cells, 1, 1, r.dilation, c.dilation,
@@ -122,4 +122,4 @@ def polyphase(problem: ConvProblem) -> Decomposition:
         for c in columns
     ]  # fmt: skip
     complete = sum(r.cells for r in rows) == p.h and sum(c.cells for c in columns) == p.w
-    return Decomposition(found, complete)
+    return Decomposition(parts, complete)

@@ -51,14 +51,14 @@ def choose(
     """
     refusals: list[tuple[str, str]] = []
     for entry in implementations[direction]:
-        found = entry.configure(problem, dtype, options)
-        if not isinstance(found, str) and options.implementation not in (None, entry.name):
-            found = f"implementation {options.implementation!r} was asked for"
-        if not isinstance(found, str):
-            return Choice(entry, found, tuple(refusals))
+        configuration = entry.configure(problem, dtype, options)
+        if not isinstance(configuration, str) and options.implementation not in (None, entry.name):
+            configuration = f"implementation {options.implementation!r} was asked for"
+        if not isinstance(configuration, str):
+            return Choice(entry, configuration, tuple(refusals))
         if entry.name == options.implementation:
-            raise ValueError(f"implementation: {entry.name!r} refuses {problem}: {found}")
-        refusals.append((entry.name, found))
+            raise ValueError(f"implementation: {entry.name!r} refuses {problem}: {configuration}")
+        refusals.append((entry.name, configuration))
     names = ", ".join(entry.name for entry in implementations[direction])
     raise ValueError(f"implementation: {options.implementation!r} does not compute {direction} here, but {names} do")
 
@@ -123,28 +123,28 @@ class Planner:
         key = _launch.call_key(direction, described, spelled, options)
         hashes = True
         try:
-            found = self.plans.get(key)
+            plan = self.plans.get(key)
         except TypeError:  # arrays, and lists within tuples, do not hash; what they mean does
-            found, hashes = None, False
-        if found is not None:
-            return found
+            plan, hashes = None, False
+        if plan is not None:
+            return plan
         dtype = next(operand.dtype for operand in operands if type(operand) is not tuple)
         shapes = tuple([operand if type(operand) is tuple else operand.shape for operand in operands])
         # Once more: an array may have changed its shape while the caller's objects were hashed.
         described = operands if self.described is None else self.described(operands)
         key = _launch.call_key(direction, described, spelled, options)
-        meant = geometry(*spelled)
-        what = (direction, shapes, dtype, options.precision, options.implementation, meant)
-        found = self.plans.get(what)
-        if found is None:
-            problem, result = problem_of(direction, shapes, *meant)
-            found = self.make(direction, problem, result, dtype, meant[3])
+        geometric = geometry(*spelled)
+        problem_key = (direction, shapes, dtype, options.precision, options.implementation, geometric)
+        plan = self.plans.get(problem_key)
+        if plan is None:
+            problem, result = problem_of(direction, shapes, *geometric)
+            plan = self.make(direction, problem, result, dtype, geometric[3])
         if len(self.plans) >= MOST_PLANS:
             self.plans.clear()
-        self.plans[what] = found
+        self.plans[problem_key] = plan
         if hashes:
-            self.plans[key] = found
-        return found
+            self.plans[key] = plan
+        return plan
 
 
 def problem_of(

@@ -135,7 +135,7 @@ class ConvProblem(NamedTuple):
         return self.w == self.kw == self.ow == 1 and self.h > 1 and self.kh > 1
 
     def as_row(self) -> ConvProblem:
-        """The same for images and filters whose columns are rows."""
+        """This problem with columns read as rows; only where ``is_column`` holds."""
         return self._replace(
             h=1,
             w=self.h,
@@ -225,7 +225,7 @@ class PoolProblem(NamedTuple):
 
 
 def _cells_met(axis: Axis) -> Iterator[tuple[int, slice, slice]]:
-    """Of the cells of a window that meet any image cell: the cell, the outputs for which it does, and what it meets."""
+    """Yields each tap that meets image cells, the outputs for which it does, and the cells."""
     for tap in range(axis.taps):
         outputs = axis.outputs_inside(tap)
         if outputs:

@@ -3,21 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import importlib
 from collections.abc import Iterator
 from typing import Any
 
 from fastconv._arguments import told
-from fastconv._cpu import implementations as cpu
+from fastconv._backend import LISTS
 from fastconv._options import PRECISIONS, Options, current, thread_count
 from fastconv._types import Precision
 
 
 def check_implementation(name: object) -> str:
     """The name of an implementation, checked."""
-    from fastconv._cuda import planner as cuda  # 3 ms that few calls need
-
-    lists = (*cpu.IMPLEMENTATIONS.values(), *cuda.IMPLEMENTATIONS.values())
-    names = list(dict.fromkeys(entry.name for entries in lists for entry in entries))
+    lists = [importlib.import_module(module).IMPLEMENTATIONS for module in LISTS.values()]  # 3 ms that few calls need
+    names = list(dict.fromkeys(entry.name for of in lists for entries in of.values() for entry in entries))
     if name not in names:
         raise ValueError(f"implementation: {name!r} is not one of {', '.join(map(repr, names))}")
     return str(name)

@@ -46,7 +46,7 @@ def test_errs_no_more_than_tensorflow(token, direction):
 
 
 @pytest.mark.parametrize("direction", DIRECTIONS[:2])
-def test_a_filter_in_pieces_errs_no_more_than_tensorflow(direction):
+def test_a_filter_in_sub_kernels_errs_no_more_than_tensorflow(direction):
     """The mean error of a layer too large to test does not depend on its number of images."""
     token = "n128h12w12c64_k5x5f64_s1x1_d1x1_p2,2,2,2_g1"
     problem = ConvProblem.parse(token)._replace(n=16)

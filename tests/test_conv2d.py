@@ -77,7 +77,7 @@ def test_every_implementation_gives_the_same_bits(case):
 
 @pytest.mark.parametrize("token", [t for t in LAYERS if "c1_" in t])
 @pytest.mark.parametrize("threads", [1, 3])
-def test_image_filters_give_the_bits_of_the_matrix_product(isa, token, threads):
+def test_spatial_filters_give_the_bits_of_the_matrix_product(isa, token, threads):
     case = inputs(ConvProblem.parse(token))
     with options(implementation="implicit_gemm", num_threads=1):
         expected = nn.conv2d(*case)

@@ -27,20 +27,20 @@ TOKENS = [
     "n1h28w28c48_k3x3f64_s1x1_d1x1_p1,1,1,1_g1",  # 4x2
     "n1h28w27c128_k3x3f130_s1x1_d1x1_p1,1,1,1_g1",  # 4x4
     "n1h29w29c64_k3x3f192_s2x2_d1x1_p0,0,0,0_g1",  # with stride 2
-    "n1h20w21c64_k5x5f72_s1x1_d1x1_p2,2,2,2_g1",  # in pieces
+    "n1h20w21c64_k5x5f72_s1x1_d1x1_p2,2,2,2_g1",  # in sub-kernels
     "n1h17w17c192_k1x7f192_s1x1_d1x1_p0,0,3,3_g1",  # along one axis
     "n1h13w17c20_k3x3f8_s1x1_d1x1_p1,1,1,1_g1",  # direct sums
     "n1h23w24c3_k7x7f32_s2x2_d1x1_p3,3,3,3_g1",  # folded ones
-    "n2h9w11c70_k1x1f40_s1x1_d1x1_p0,0,0,0_g1",  # one row of pixels
+    "n2h9w11c70_k1x1f40_s1x1_d1x1_p0,0,0,0_g1",  # pointwise
     "n1h9w11c33_k1x1f20_s2x2_d1x1_p0,0,0,0_g1",
-    "n1h33w40c1_k3x3f1_s1x1_d1x1_p1,1,1,1_g1",  # image filters
+    "n1h33w40c1_k3x3f1_s1x1_d1x1_p1,1,1,1_g1",  # spatial
     "n1h33w40c3_k5x5f4_s1x1_d1x1_p2,2,2,2_g1",
-    "n1h15w16c32_k3x3f3_s1x1_d1x1_p1,1,1,1_g1",  # products by taps
+    "n1h15w16c32_k3x3f3_s1x1_d1x1_p1,1,1,1_g1",  # kn2row
     "n1h16w15c48_k3x3f48_s1x1_d1x1_p1,1,1,1_g48",  # depthwise
     "n1h17w15c24_k5x5f48_s2x2_d1x1_p2,2,2,2_g24",
-    "n1h12w12c32_k3x3f32_s1x1_d1x1_p1,1,1,1_g8",  # narrow groups
-    "n1h14w14c96_k3x3f96_s1x1_d1x1_p1,1,1,1_g2",  # wide ones
-    "n1h15w15c32_k3x3f32_s1x1_d6x6_p6,6,6,6_g1",  # border_split
+    "n1h12w12c32_k3x3f32_s1x1_d1x1_p1,1,1,1_g8",  # narrow_groups
+    "n1h14w14c96_k3x3f96_s1x1_d1x1_p1,1,1,1_g2",  # per group
+    "n1h15w15c32_k3x3f32_s1x1_d6x6_p6,6,6,6_g1",  # a border split
     "n1h11w12c8_k3x3f8_s2x3_d2x1_p3,2,1,4_g1",  # phases
     "n1h40w1c3_k9x1f4_s1x1_d1x1_p4,4,0,0_g1",  # columns
     "n8h56w56c24_k3x3f24_s1x1_d1x1_p1,1,1,1_g1",  # many pixels for a gradient

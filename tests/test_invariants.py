@@ -34,7 +34,7 @@ LAYERS = [
 ]
 
 
-def test_layers_in_pieces_are_winograds():
+def test_layers_in_sub_kernels_are_winograds():
     for token in LAYERS[-3:]:
         with options() as chosen:
             assert choose("forward", ConvProblem.parse(token), np.dtype(np.float32), chosen)[0].name == "winograd"
@@ -176,7 +176,7 @@ def test_bad_numbers_stay_within_their_windows(isa, token, dtype, bad):
         assert bits(y[far]) == bits(clean[far])
 
 
-def test_an_outlier_does_not_reach_its_neighbours(isa):
+def test_an_outlier_does_not_reach_its_neighbors(isa):
     """A raster with a nodata value of -3.4e38 and NaN among ordinary pixels."""
     rng = np.random.default_rng(0)
     x, w = (

@@ -34,7 +34,8 @@ _demo
 _cli
 __main__
 """
-# The same of a name.c and its name.h in the folders of src/, and of what they include.
+# The same of a name.c and its name.h in the folders of src/, and of what they include. Layers are of files: a folder
+# holds what has one subject, and may reach from low to high.
 C_LAYERS = """
 base/arith base/float_mode base/dtype base/half isa/tuning threads/wait threads/work_stealing threads/scratch
 kernels/gemm kernels/copy kernels/depthwise kernels/epilogue kernels/spatial kernels/winograd
@@ -46,8 +47,8 @@ layout/indirection conv/method conv/filter_method
 layout/filter_panels conv/part conv/epilogue conv/regions conv/pixel_blocks winograd/filters winograd/outliers
 conv/implicit_gemm conv/spatial conv/kn2row conv/depthwise conv/outer_products conv/spatial_gradient winograd/tiles
 conv/pointwise conv/narrow_groups conv/depthwise_gradient winograd/forward winograd/gradient_outliers
-winograd/backprop_filter winograd/exact conv/forward
-conv/backprop_filter
+winograd/backprop_filter conv/forward
+conv/backprop_filter winograd/exact
 """
 
 
@@ -59,6 +60,7 @@ HEIGHT = {name if name == "fastconv" else f"fastconv.{name}": height for name, h
 C_HEIGHT = heights(C_LAYERS)
 SRC = Path(__file__).parents[1] / "src"
 SOURCES = sorted(SRC.glob("*/*.[ch]"))
+BODIES = sorted([*SRC.glob("*/*.inc"), *SRC.glob("isa/simd/*.h")])
 
 
 def module_of(path: Path) -> str:
@@ -147,6 +149,12 @@ def test_every_c_file_has_its_layer():
 @pytest.mark.parametrize("path", SOURCES, ids=c_name)
 def test_no_c_file_includes_what_stands_above_it(path):
     assert not c_upward(c_name(path), path.read_text())
+
+
+@pytest.mark.parametrize("path", BODIES, ids=lambda path: path.name)
+def test_kernels_and_vectors_know_only_what_all_methods_share(path):
+    folders = {name.split("/")[0] for name in re.findall(r'^#include "(.*)"', path.read_text(), re.M)}
+    assert folders <= {"base", "kernels", "isa"}
 
 
 def test_an_upward_include_is_found():

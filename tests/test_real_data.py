@@ -155,8 +155,8 @@ def test_so_does_that_of_an_input_gradient(isa, kind):
 def test_so_does_that_of_a_filters_gradient(isa, kind, of):
     rng = np.random.default_rng(0)
     x, dy = (rng.standard_normal((4, SIZE, SIZE, channels)).astype(np.float32) for channels in (64, 48))
-    uneven = x if of == "x" else dy
-    kind(uneven[:1], np.ones((3, 3, uneven.shape[3], 4), np.float32))
+    spoiled = x if of == "x" else dy
+    kind(spoiled[:1], np.ones((3, 3, spoiled.shape[3], 4), np.float32))
     dy[0, 12:14] = 0  # what lies there meets few taps
     want, magnitude = exact_gradient(x, dy), exact_gradient(abs(x), abs(dy))
     got = units(nn.conv2d_backprop_filter(x, want.shape, dy, 1, "SAME"), want, magnitude)
@@ -227,7 +227,7 @@ def test_exact_images_do_not_change_the_bits_of_others_nor_others_theirs(isa):
 
 
 @pytest.mark.parametrize("kind, channels", [(magnitudes, 128), (huge, 24)], ids=["pixels", "one value"])
-def test_uneven_images_have_the_same_bits_on_every_instruction_set_batch_and_layout(isa, kind, channels):
+def test_images_with_outliers_have_the_same_bits_on_every_instruction_set_batch_and_layout(isa, kind, channels):
     x, w = draw(channels)
     kind(x, w)
     with fastconv.options(num_threads=1):

@@ -16,6 +16,7 @@ import fastconv
 from fastconv import _plan, nn, options
 from fastconv._cpu import _core
 from fastconv._cpu.backend import BACKEND
+from fastconv._cpu.implementations import IMPLEMENTATIONS
 from fastconv._problem import ConvProblem
 
 CASE = inputs(ConvProblem.parse("n2h40w40c32_k3x3f32_s1x1_d1x1_p1,1,1,1_g1"))
@@ -214,3 +215,11 @@ def test_an_unbuilt_tree_says_what_to_run(tmp_path):
 def test_an_implementation_is_a_name_of_one(name):
     with pytest.raises(ValueError, match=r"implementation: .* is not one of 'spatial'"):
         options(implementation=name)
+
+
+def test_methods_in_c_have_the_names_of_implementations():
+    names = {direction: {each.name for each in IMPLEMENTATIONS[direction]} for direction in IMPLEMENTATIONS}
+    assert set(_core.METHODS) <= names["forward"]
+    assert set(_core.FILTER_METHODS) <= names["backprop_filter"]
+    assert {"implicit_gemm", "winograd"} <= set(_core.METHODS)
+    assert {"outer_products", "winograd"} <= set(_core.FILTER_METHODS)

@@ -138,6 +138,19 @@ def test_threads_may_call_at_the_same_time():
     assert not wrong
 
 
+def test_threads_may_make_the_first_calls_of_a_process():
+    done = run_python(
+        SETUP + "import threading\n"
+        "barrier, done = threading.Barrier(8), []\n"
+        "def first():\n    barrier.wait()\n    call(1)\n    done.append(1)\n"
+        "all = [threading.Thread(target=first) for _ in range(8)]\n"
+        "for thread in all: thread.start()\n"
+        "for thread in all: thread.join()\n"
+        "print(len(done))"
+    )
+    assert done.stdout.strip() == "8", done.stderr
+
+
 @needs_openmp
 @needs_linux
 def test_calls_share_threads_that_stay():

@@ -37,7 +37,7 @@ LAYERS = {
     "n2h19w17c46_k7x3f64_s1x1_d1x1_p3,0,1,0_g1": (4, 2),
     "n2h18w18c40_k8x7f64_s1x1_d1x1_p3,4,3,3_g1": (3, 3),
 }
-# Of results with the tiles of each shape, beside the result's own root mean square; sums over pieces are longer.
+# Of results with the tiles of each shape, beside the result's own root mean square; sums over sub-kernels are longer.
 ERRORS = {(2, 2): 2.2e-7, (4, 2): 3.6e-7, (2, 4): 3.6e-7, (4, 4): 6.2e-7, (3, 3): 6.2e-7}
 ERRORS |= dict.fromkeys(((1, 4), (4, 1), (1, 3), (3, 1)), 3.4e-7)
 
@@ -73,8 +73,8 @@ def test_error_is_that_of_the_tile_and_not_of_the_channels(isa, token, precision
     with options(precision=precision):
         y = nn.conv2d(*case)
         found = winograd_tile(ConvProblem.parse(token), case.input.dtype, precision)
-    pieces = 1 if case.filters.shape[:2] == (3, 3) else 1.05
-    assert relative_error(y, exact) < pieces * ERRORS[found[:2]]
+    longer = 1 if case.filters.shape[:2] == (3, 3) else 1.05
+    assert relative_error(y, exact) < longer * ERRORS[found[:2]]
 
 
 @given(st.data())
@@ -195,8 +195,8 @@ def test_what_overflows_in_a_transform_is_summed_directly(isa, token):
     assert np.isfinite(y[..., 2:]).all()
 
 
-def test_outliers_do_not_reach_outputs_beyond_a_padded_piece(isa, monkeypatch):
-    """Tiles of 2x2 outputs round with their windows alone, but not where a piece of the filter is padded."""
+def test_outliers_do_not_reach_outputs_beyond_a_padded_sub_kernel(isa, monkeypatch):
+    """Tiles of 2x2 outputs round with their windows alone, but not where a sub-kernel is padded."""
     monkeypatch.setattr(cost_model, "WINOGRAD_GAIN_OF_OTHERS", 0)
     monkeypatch.setattr(winograd, "_shapes", lambda problem: [(2, 2)])
     monkeypatch.setattr(BACKEND.planner, "plans", {})

@@ -16,7 +16,7 @@ from fastconv._cpu.winograd import WinogradTile, gradient_tile
 from fastconv._problem import ConvProblem, conv_problem
 
 # One slice or several, ranges of channels that are whole or not, few images and many; then stride 2, filters of one row
-# or column, and filters in pieces, some of which are padded.
+# or column, and filters in sub-kernels, some of which are padded.
 LAYERS = {
     "n1h56w50c130_k3x3f150_s1x1_d1x1_p1,1,1,1_g1": (2, 2),
     "n9h17w16c40_k3x3f41_s1x1_d1x1_p0,2,1,1_g1": (2, 2),
@@ -288,7 +288,7 @@ def test_images_are_summed_in_groups_where_there_are_many(isa, monkeypatch, imag
     assert np.array_equal(np.isnan(found), np.isnan(direct)) and np.isnan(found).any()
     assert isinstance(gradient_tile(problem, np.dtype(np.float16), "default"), str)
     monkeypatch.setattr(summation, "MOST_EXPONENTS", size // 2)
-    reason = "what tells outliers in all tiles would take too much memory"
+    reason = "the outlier check of all tiles would take too much memory"
     assert gradient_tile(problem, np.dtype(np.float32), "default") == reason
 
 

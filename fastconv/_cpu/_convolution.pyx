@@ -10,7 +10,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from fastconv._cpu._core cimport (
-    FC_OUTLIERS, FC_SOUND, fc_backprop_filter, fc_can_pack, fc_dtype, fc_filters, fc_forward, fc_pack_tasks,
+    FC_REPLACE_ALL, FC_SOUND, fc_backprop_filter, fc_can_pack, fc_dtype, fc_filters, fc_forward, fc_pack_tasks,
     fc_packed_size, fc_part, fc_place_part, fc_problem, fc_sum, fc_tensor, fc_winograd, filter_method_of, kernels,
     method_of, run_backprop_filter, run_forward, run_pack,
 )
@@ -102,18 +102,20 @@ cdef class Convolution:
         cdef cnp.ndarray source = b if self.gradient else a
         cdef cnp.ndarray w = a if self.gradient else b
         cdef fc_tensor x, y
-        cdef fc_filters filters = filters_of(w, p.f // p.groups)
+        cdef fc_filters filters
         cdef int index
         p.n = images(source)
         if self.gradient:
             check_arrays(self.channels_first, &p, self.number, result, w, source, result)
             x = tensor(source, self.dtype, self.channels_first, p.oh, p.ow, p.f)
             y = tensor(result, self.dtype, self.channels_first, p.h, p.w, p.c)
-            filters.depth, filters.column = filters.column, filters.depth
         else:
             check_arrays(self.channels_first, &p, self.number, source, w, result, result)
             x = tensor(source, self.dtype, self.channels_first, p.h, p.w, p.c)
             y = tensor(result, self.dtype, self.channels_first, p.oh, p.ow, p.f)
+        filters = filters_of(w, p.f // p.groups)  # after the checks: until then it may have other dimensions
+        if self.gradient:
+            filters.depth, filters.column = filters.column, filters.depth
         for index in range(self.count):
             calls[index].kernels = kernels()
             fc_place_part(&calls[index], &self.places[index], p.n, &x, &y, &filters)
@@ -210,4 +212,4 @@ cdef class BackpropFilter:
         call.dy = tensor(dy, self.dtype, self.channels_first, p.oh, p.ow, p.f)
         call.dw = cnp.PyArray_DATA(dw)
         cdef int outcome = run_backprop_filter(&call, threads)
-        return None if outcome == FC_SOUND else "all" if outcome == FC_OUTLIERS else "not finite"
+        return None if outcome == FC_SOUND else "all" if outcome == FC_REPLACE_ALL else "not finite"

@@ -77,7 +77,7 @@ cdef extern from "conv/method.h" nogil:
         fc_epilogue epilogue
         const void *magnitudes
         const void *packed
-        int64_t tasks, pack_tasks
+        int64_t tasks, first_task, pack_tasks
         int64_t scratch_bytes
 
     void fc_prepare(fc_forward *call, int threads)
@@ -101,13 +101,13 @@ cdef extern from "conv/part.h" nogil:
 cdef extern from "conv/forward.h" nogil:
     const fc_method *fc_methods[]
     void fc_forward_begin(void *scratch)
-    void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch)
+    void fc_forward_task_of(const fc_forward *calls, int count, int64_t task, void *scratch)
 
 cdef extern from "conv/filter_method.h" nogil:
     ctypedef enum fc_outcome:
         FC_SOUND
-        FC_NOT_FINITE
-        FC_OUTLIERS
+        FC_REPLACE_NOT_FINITE
+        FC_REPLACE_ALL
 
     ctypedef struct fc_filter_method:
         const char *name
@@ -125,7 +125,7 @@ cdef extern from "conv/filter_method.h" nogil:
         fc_tensor x, dy
         void *dw
         int64_t portion
-        int64_t tasks, sums
+        int64_t tasks, sum_tasks
         int64_t scratch_bytes, partial_bytes
 
     void fc_prepare_filter(fc_backprop_filter *call, int threads)

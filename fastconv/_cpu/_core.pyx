@@ -73,11 +73,11 @@ def use_instruction_set(str wanted):
 def instruction_sets():
     """Every instruction set in this build, best first, and whether this CPU has it."""
     cdef int i
-    found = {}
+    supported = {}
     for i in range(fc_kernels_count()):
         name = _text(fc_kernels_built(i).name)
-        found[name] = found.get(name, False) or bool(fc_kernels_supported(i))
-    return found
+        supported[name] = supported.get(name, False) or bool(fc_kernels_supported(i))
+    return supported
 
 
 def instruction_set():
@@ -201,13 +201,13 @@ cdef int grow(int wanted) except -1:
     return 0
 
 
-cdef void serve(void *what) noexcept nogil:
+cdef void serve(void *members) noexcept nogil:
     """Runs some members of the team, until the process ends: the number of the first, and how many, in 16 bits each.
 
     The thread that begins the loop sleeps: OMP_PROC_BIND would put it on the CPU of the thread that makes the calls.
     """
-    cdef int first = <int>(<size_t>what >> 16)
-    cdef int count = <int>(<size_t>what & 0xffff)
+    cdef int first = <int>(<size_t>members >> 16)
+    cdef int count = <int>(<size_t>members & 0xffff)
     cdef int thread
     for thread in prange(count + 1, num_threads=count + 1, schedule="static", chunksize=1):
         if thread == 0:
@@ -235,12 +235,13 @@ cdef int take_scratch(Scratch *scratch, int slots, int64_t each, int64_t shared)
 
 cdef struct ForwardJob:
     const fc_forward *calls
+    int count
     Scratch scratch
 
 
 cdef void forward_task(const void *job, int64_t task, int slot) noexcept nogil:
     cdef const ForwardJob *j = <const ForwardJob *>job
-    fc_forward_task_of(j.calls, task, j.scratch.slots + slot * j.scratch.each)
+    fc_forward_task_of(j.calls, j.count, task, j.scratch.slots + slot * j.scratch.each)
 
 
 cdef int run_forward(fc_forward *calls, int count, int threads) except -1:
@@ -279,8 +280,10 @@ cdef int run_prepared(fc_forward *calls, int count, int threads) except -1:
     cdef ForwardJob job
     cdef char *free_memory
     job.calls = calls
+    job.count = count
     for index in range(count):
         fc_prepare(&calls[index], threads)
+        calls[index].first_task = tasks
         tasks += calls[index].tasks
         each = max(each, calls[index].scratch_bytes)
         if calls[index].pack_tasks:
@@ -300,7 +303,8 @@ cdef int run_prepared(fc_forward *calls, int count, int threads) except -1:
                 calls[index].packed = free_memory
                 free_memory += fc_packed_size(&calls[index])
             if fc_magnitudes_size(&calls[index]):
-                fc_measure(&calls[index], free_memory)
+                with nogil:
+                    fc_measure(&calls[index], free_memory)
                 calls[index].magnitudes = free_memory
                 free_memory += fc_magnitudes_size(&calls[index])
         run_tasks(forward_task, &job, tasks, team)
@@ -345,13 +349,12 @@ cdef void filter_sum(const void *job, int64_t task, int slot) noexcept nogil:
 cdef int run_backprop_filter(fc_backprop_filter *call, int threads) except -1:
     """Computes a gradient of filters, but for what direct sums are to replace: an fc_outcome."""
     cdef fc_outcome outcome
-    cdef bint is_exact = False
+    cdef bint is_exact
     cdef FilterJob job
     with nogil:
-        if call.tile.rows:
-            is_exact = fc_gradient_is_exact(call)
+        is_exact = fc_gradient_is_exact(call)
     if is_exact:
-        return FC_OUTLIERS
+        return FC_REPLACE_ALL
     fc_prepare_filter(call, threads)
     threads = <int>min(<int64_t>threads, call.tasks)
     job.call = call
@@ -359,7 +362,7 @@ cdef int run_backprop_filter(fc_backprop_filter *call, int threads) except -1:
     try:
         for call.portion in range(call.pixels.portions):
             run_tasks(filter_task, &job, call.tasks, threads)
-            run_tasks(filter_sum, &job, call.sums, threads)
+            run_tasks(filter_sum, &job, call.sum_tasks, threads)
         with nogil:
             outcome = fc_filter_outcome(call, job.scratch.shared)
         return outcome

@@ -1,4 +1,4 @@
-"""What choosing an implementation weighs up: every constant of the cost models, one a line, with its unit.
+"""The cost models by which implementations are chosen: every constant, one a line, with its unit.
 
 What fixes bits stands elsewhere: blocks of sums in summation.py, and the tiles that are accurate enough in winograd.py.
 """
@@ -47,9 +47,9 @@ PER_GROUP_CHANNELS = 20  # input or output channels of a group, at least
 # the taps. More taps and channels do not stay in the caches, unless a row's products and the packed filters are few.
 KN2ROW_OUTPUTS = 7  # output channels, at most
 KN2ROW_DEPTH = 4  # input channels for each output channel, at least
-KN2ROW_PRODUCTS = 1024  # products of an input pixel, at most, unless
-KN2ROW_ROW = 1 << 16  # the products of a row are no more than these,
-KN2ROW_FILTERS = 1 << 20  # nor the elements of all filters than these
+KN2ROW_PRODUCTS = 1024  # products of an input pixel, at most; more where both of the next hold
+KN2ROW_ROW = 1 << 16  # products of a row, at most
+KN2ROW_FILTERS = 1 << 20  # elements of all filters, at most
 
 # A border split. A part costs whole tiles, and some more to have its filters packed and its tasks shared out.
 BORDER_TILE_PIXELS = 6  # pixels of a tile
@@ -59,7 +59,8 @@ BORDER_TAPS = 64  # taps along an axis that is cut, at most
 
 # Winograd. Filters are transformed once a call: no choice may depend on the number of images.
 WINOGRAD_TILE = 10  # multiply-adds to transform a cell of a tile, for each input or output channel
-WINOGRAD_FILTER = 2.5  # multiply-adds to transform a cell of a filter; also pixels that packing a filter costs
+WINOGRAD_FILTER = 2.5  # multiply-adds to transform a cell of a filter
+PACKING = 2.5  # pixels whose direct sums take as long as packing their filters
 WINOGRAD_GAIN = 1.1  # smaller gains are not worth the error
 WINOGRAD_GAIN_OF_OTHERS = 1.55  # of other filters than 3x3, whose tiles are more memory for each product
 WINOGRAD_FEWEST_CHANNELS = 14  # fewer fill vectors badly

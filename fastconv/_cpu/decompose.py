@@ -88,8 +88,8 @@ def cost_of_border_split(problem: ConvProblem) -> float | None:
 def border_split(problem: ConvProblem) -> Decomposition | str:
     """The parts of a border split, or why there is none.
 
-    >>> found, complete = border_split(ConvProblem.parse("n1h33w33c256_k3x3f256_s1x1_d12x12_p12,12,12,12_g1"))
-    >>> len(found), complete
+    >>> parts, complete = border_split(ConvProblem.parse("n1h33w33c256_k3x3f256_s1x1_d12x12_p12,12,12,12_g1"))
+    >>> len(parts), complete
     (9, True)
     >>> border_split(ConvProblem.parse("n1h56w56c64_k3x3f64_s2x2_d1x1_p0,1,0,1_g1"))
     'few taps are outside the image'
@@ -99,7 +99,7 @@ def border_split(problem: ConvProblem) -> Decomposition | str:
     if cut is None:
         return "few taps are outside the image"
     rows, columns = cut
-    found = [
+    parts = [
         Part(
             ConvProblem(
                 p.n, r.cells, c.cells, p.c, r.taps, c.taps, p.f, r.outputs, c.outputs, p.stride_h, p.stride_w,
@@ -111,7 +111,7 @@ def border_split(problem: ConvProblem) -> Decomposition | str:
         for c in columns
     ]  # fmt: skip
     complete = sum(r.outputs for r in rows) == p.oh and sum(c.outputs for c in columns) == p.ow
-    return Decomposition(found, complete)
+    return Decomposition(parts, complete)
 
 
 def one_group(problem: ConvProblem) -> ConvProblem:

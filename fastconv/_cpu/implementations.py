@@ -51,8 +51,8 @@ def _always(configuration: Any) -> Callable[[ConvProblem, np.dtype, Options], An
 
 
 def _winograd(problem: ConvProblem, dtype: np.dtype, options: Options) -> Method | str:
-    found = winograd_tile(problem, dtype, options.precision)
-    return found if isinstance(found, str) else Method("winograd", found)
+    tile = winograd_tile(problem, dtype, options.precision)
+    return tile if isinstance(tile, str) else Method("winograd", tile)
 
 
 def _polyphase(problem: ConvProblem, dtype: np.dtype, options: Options) -> Decomposition:
@@ -68,12 +68,12 @@ def _per_group(problem: ConvProblem, dtype: np.dtype, options: Options) -> Decom
 
 
 def _calls_of(
-    found: Decomposition, dtype: np.dtype, options: Options, gradient: bool
+    decomposition: Decomposition, dtype: np.dtype, options: Options, gradient: bool
 ) -> tuple[list[tuple[Any, ...]], bool]:
     """The calls that compute these parts, each by the best implementation, and whether they are complete."""
     calls: list[Any] = []
-    complete = found.complete
-    for part in found.parts:
+    complete = decomposition.complete
+    for part in decomposition.parts:
         configuration = choose("forward", part.problem, dtype, options).configuration
         if isinstance(configuration, Method):
             calls.append((part, *configuration.arguments(part.problem, gradient)))
@@ -124,7 +124,7 @@ def _winograd_filter(problem: ConvProblem, dtype: np.dtype, options: Options) ->
 def _bind_winograd_filter(
     problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options, configuration: WinogradTile
 ) -> Run:
-    """By tiles, of some images at a time."""
+    """The gradient by tiles, of some images at a time."""
     images = tile_images(problem, configuration.rows, configuration.columns)
     runs = {
         count: _bind_tiles(problem._replace(n=count), configuration, dtype, channels_first, options)
@@ -145,11 +145,11 @@ def _bind_winograd_filter(
 
 
 def _bind_tiles(
-    problem: ConvProblem, found: WinogradTile, dtype: np.dtype, channels_first: bool, options: Options
+    problem: ConvProblem, tile: WinogradTile, dtype: np.dtype, channels_first: bool, options: Options
 ) -> Run:
     """What tiles do not serve is replaced by direct sums."""
-    sums = summation(problem), tile_sum(problem, found.rows, found.columns)
-    tiles = BackpropFilter(problem, *sums, "winograd", found, dtype.name, channels_first)
+    sums = summation(problem), tile_sum(problem, tile.rows, tile.columns)
+    tiles = BackpropFilter(problem, *sums, "winograd", tile, dtype.name, channels_first)
     direct = _bind_filter(problem, dtype, channels_first, options, FilterSums("outer_products"))
 
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, epilogue: EpilogueArguments | None) -> None:
@@ -175,12 +175,12 @@ def _bind_pointwise_filter(
     row = problem._replace(n=1, h=1, w=pixels, oh=1, ow=pixels)
     exchanged = row._replace(c=row.f, f=row.c)
     exchange = row.groups == 1 and outer_product_cost(exchanged) < outer_product_cost(row)
-    meant = exchanged if exchange else row
-    whole = BackpropFilter(meant, summation(meant), pixel_sum(row), "outer_products", None, dtype.name, False)
+    matrix = exchanged if exchange else row
+    whole = BackpropFilter(matrix, summation(matrix), pixel_sum(row), "outer_products", None, dtype.name, False)
 
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, epilogue: EpilogueArguments | None) -> None:
         x, dy = (
-            _images_last(array, channels_first).reshape(1, 1, pixels, array.shape[1 if channels_first else 3])
+            _channels_last(array, channels_first).reshape(1, 1, pixels, array.shape[1 if channels_first else 3])
             for array in (x, dy)
         )
         if exchange:
@@ -193,7 +193,7 @@ def _bind_pointwise_filter(
     return run
 
 
-def _images_last(array: np.ndarray, channels_first: bool) -> np.ndarray:
+def _channels_last(array: np.ndarray, channels_first: bool) -> np.ndarray:
     """The array seen as NHWC."""
     return array.transpose(0, 2, 3, 1) if channels_first else array
 
@@ -202,7 +202,7 @@ def _bind_reference(
     problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options, configuration: None
 ) -> Run:
     def run(x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int, epilogue: EpilogueArguments | None) -> None:
-        _images_last(y, channels_first)[...] = _reference.forward(problem, _images_last(x, channels_first), w)
+        _channels_last(y, channels_first)[...] = _reference.forward(problem, _channels_last(x, channels_first), w)
         if epilogue is not None:
             apply_epilogue(y, channels_first, epilogue)
 
@@ -213,8 +213,8 @@ def _bind_reference_input(
     problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options, configuration: None
 ) -> Run:
     def run(w: np.ndarray, dy: np.ndarray, dx: np.ndarray, threads: int, epilogue: EpilogueArguments | None) -> None:
-        gradient = _reference.backprop_input(problem, w, _images_last(dy, channels_first))
-        _images_last(dx, channels_first)[...] = gradient
+        gradient = _reference.backprop_input(problem, w, _channels_last(dy, channels_first))
+        _channels_last(dx, channels_first)[...] = gradient
         if epilogue is not None:
             apply_epilogue(dx, channels_first, epilogue)
 
@@ -225,7 +225,9 @@ def _bind_reference_filter(
     problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options, configuration: None
 ) -> Run:
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, epilogue: EpilogueArguments | None) -> None:
-        dw[...] = _reference.backprop_filter(problem, _images_last(x, channels_first), _images_last(dy, channels_first))
+        dw[...] = _reference.backprop_filter(
+            problem, _channels_last(x, channels_first), _channels_last(dy, channels_first)
+        )
 
     return run
 

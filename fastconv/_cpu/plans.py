@@ -56,10 +56,10 @@ class CpuPlan(_launch.Launch):
         self.sums: Run | None = None
         if not (problem.output_is_empty or problem.input_is_empty or problem.filter_is_empty):
             options = current.get()
-            meant = problem.as_row() if problem.is_column else problem
-            self.choice = choose(direction, meant, dtype, options)
+            row_problem = problem.as_row() if problem.is_column else problem
+            self.choice = choose(direction, row_problem, dtype, options)
             bind = self.choice.implementation.bind
-            self.sums = bind(meant, dtype, channels_first, options, self.choice.configuration)
+            self.sums = bind(row_problem, dtype, channels_first, options, self.choice.configuration)
             if problem.is_column:
                 self.sums = _of_columns(self.sums, direction, channels_first)
         worth = most_threads(problem.multiply_adds)

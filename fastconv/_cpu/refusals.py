@@ -50,7 +50,7 @@ def unless_spatial_gradient(problem: ConvProblem, dtype: np.dtype, options: Opti
     if p.kh * p.kw == 1:  # where inputs and outputs may change places
         otherwise = min(otherwise, outer_product_cost(p._replace(c=p.f, f=p.c)))
     if _spatial_gradient_cost(p) > otherwise:
-        return "there are enough output channels to fill vectors, or short rows or small images that do not"
+        return "outer products cost less: the output channels fill vectors, or the rows do not"
     return None
 
 
@@ -62,7 +62,7 @@ def _spatial_gradient_cost(problem: ConvProblem) -> float:
 
 
 def outer_product_cost(problem: ConvProblem) -> float:
-    """Of a gradient of filters by outer products, for each pixel: with few output channels, most of vectors is idle."""
+    """What outer products cost a pixel of a filter gradient: with few output channels, most of a vector is idle."""
     sum = summation(problem)
     tiles = -(-sum.run_length // costs.OUTER_ROWS)
     vectors = -(-problem.f // costs.OUTER_LANES)
@@ -82,7 +82,7 @@ def unless_kn2row(problem: ConvProblem, dtype: np.dtype, options: Options) -> st
     if (problem.stride_h, problem.stride_w, problem.dilation_h, problem.dilation_w) != (1, 1, 1, 1):
         return "the filter is strided or dilated"
     if dtype.itemsize == 2:
-        return "half precision is converted in the store"
+        return "half precision is not computed by this method"
     return None
 
 
@@ -120,6 +120,6 @@ def unless_per_group(problem: ConvProblem, dtype: np.dtype, options: Options) ->
         return "there are no groups"
     one = one_group(problem)
     if min(one.c, one.f) < costs.PER_GROUP_CHANNELS:
-        return "the groups are too narrow for calls of their own"
+        return "the groups have too few channels for calls of their own"
     found = winograd_tile(one, dtype, options.precision)
-    return f"no group is one for Winograd: {found}" if isinstance(found, str) else None
+    return f"Winograd's tiles do not serve a group: {found}" if isinstance(found, str) else None

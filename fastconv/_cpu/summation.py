@@ -17,8 +17,8 @@ FOLD_BELOW = 16  # channels: with fewer, the taps of a filter row are one run, a
 
 # In backprop-input TensorFlow sums the output channels first, then the taps. With few channels, shorter blocks are as
 # accurate.
-GRADIENT_BLOCK_CHANNELS = 3  # times the channels: terms of a block, at most,
-GRADIENT_BLOCK_TERMS = 32  # but no fewer than these are the most
+GRADIENT_BLOCK_CHANNELS = 3  # terms of a block, for each channel
+GRADIENT_BLOCK_TERMS = 32  # terms of a block with very few channels
 
 # Blocks of the pixels that a gradient of filters sums. The error grows with the length of blocks and with their number,
 # so small images take shorter ones: TensorFlow's errors there are as small as those of blocks of 32. Halving blocks
@@ -101,12 +101,12 @@ def pixel_sum(problem: ConvProblem) -> PixelSum:
 
 
 def spatial_sum(problem: ConvProblem) -> PixelSum:
-    """The same where pixels are dealt out to lanes, whose sums are as short as those of other blocks."""
+    """``pixel_sum`` where pixels are dealt out to lanes, whose sums are as short as those of other blocks."""
     return _blocks_of(problem, SPATIAL_PIXELS, SPATIAL_WORK)
 
 
 def tile_sum(problem: ConvProblem, rows: int, columns: int) -> PixelSum:
-    """The same for Winograd's tiles, of so many outputs: blocks of tiles of all images, a few of them added first."""
+    """``pixel_sum`` for Winograd's tiles of rows x columns outputs: blocks of all images, a few added first."""
     blocks = -(-problem.n * _tiles(problem, rows, columns) // TILES)
     return PixelSum(TILE_BLOCKS, TILES, 1 << (_slices(problem, blocks, SLICE_WORK).bit_length() - 1))
 
@@ -119,7 +119,7 @@ def tile_images(problem: ConvProblem, rows: int, columns: int) -> int:
 
 
 def _tiles(problem: ConvProblem, rows: int, columns: int) -> int:
-    """The tiles, or blocks, of so many outputs in an image."""
+    """The tiles, or blocks, of rows x columns outputs in an image."""
     return -(-problem.oh // rows) * -(-problem.ow // columns)
 
 

@@ -90,7 +90,7 @@ def _cost(problem: ConvProblem, rows: int, columns: int) -> float:
 def _direct_cost(problem: ConvProblem) -> float:
     """The cost of direct sums, whose filters are packed, or of the parts of a border split."""
     p = problem
-    whole = p.kh * p.kw * (p.oh * p.ow + costs.WINOGRAD_FILTER)
+    whole = p.kh * p.kw * (p.oh * p.ow + costs.PACKING)
     return p.c * p.f * min(whole, cost_of_border_split(p) or whole)
 
 
@@ -187,7 +187,7 @@ def _gradient_cost(problem: ConvProblem, rows: int, columns: int) -> float:
 
 
 def gradient_tile(problem: ConvProblem, dtype: np.dtype, precision: str) -> WinogradTile | str:
-    """The same for the gradient of the filters, which sums no channels.
+    """The tile for the gradient of the filters, which sums no channels, or why there is none.
 
     >>> gradient_tile(ConvProblem.parse("n1h56w56c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g1"), np.dtype(np.float32), "default")
     WinogradTile(rows=2, columns=2, block=16, halves=1)
@@ -208,5 +208,5 @@ def gradient_tile(problem: ConvProblem, dtype: np.dtype, precision: str) -> Wino
     if isinstance(best, str):
         return best
     if tile_images(p, *best) < (p.n if dtype.itemsize == 2 else 1):  # sums of halves are not rounded in between
-        return "what tells outliers in all tiles would take too much memory"
+        return "the outlier check of all tiles would take too much memory"
     return WinogradTile(*best, block=16, halves=1)  # of channels, which are not summed

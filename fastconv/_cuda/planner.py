@@ -194,7 +194,7 @@ _MANY_SUMS = Arithmetic.SCALAR, Arithmetic.TF32_TWICE, Arithmetic.DOUBLES
 
 
 def cost(tile: Tile, works: Sequence[Work], multiprocessors: int) -> float:
-    """Of products in tiles, in multiply-adds of one multiprocessor for each term: its share, in whole tiles."""
+    """The cost of products in tiles: multiply-adds that one multiprocessor computes for each term, in whole tiles."""
     blocks = sum(-(-work.rows // tile.rows) * -(-work.columns // tile.columns) * work.repeats for work in works)
     return -(-blocks // multiprocessors) * tile.rows * tile.columns / tile.rate
 

@@ -300,7 +300,7 @@ def _summed(array: Any, shape: tuple[int, ...]) -> Any:
     return array.sum(axes, dtype=np.float64).reshape(shape)
 
 
-def _neighbours(squares: Any, radius: int) -> Any:
+def _neighbor_sums(squares: Any, radius: int) -> Any:
     """For each channel the sum over those at most `radius` away."""
     depth = squares.shape[-1]
     total = squares.copy()
@@ -333,7 +333,7 @@ def local_response_normalization(
     *,
     out: np.ndarray | None = None,
 ) -> np.ndarray:
-    """Each element divided by a power of the sum of its neighbours' squares in other channels.
+    """Each element divided by a power of the sum of its neighbors' squares in other channels.
 
     ``input / (bias + alpha * sum of input[..., c - depth_radius : c + depth_radius + 1] ** 2) ** beta``
 
@@ -385,7 +385,7 @@ def local_response_normalization(
     found = backend.normalize(wide, None, None, radius, (bias, alpha, beta))
     if found is not None:
         return stored(narrowed(array, found), out)
-    scale = kind(bias) + kind(alpha) * _neighbours(wide * wide, radius)
+    scale = kind(bias) + kind(alpha) * _neighbor_sums(wide * wide, radius)
     return stored(narrowed(array, wide * scale ** kind(-beta)), out)
 
 
@@ -456,6 +456,6 @@ def local_response_normalization_grad(
     found = backend.normalize(x_, y_, dy_, radius, (bias, alpha, beta))
     if found is not None:
         return stored(narrowed(dy, found), out)
-    scale = kind(bias) + kind(alpha) * _neighbours(x_ * x_, radius)
-    others = _neighbours(dy_ * y_ / scale, radius)
+    scale = kind(bias) + kind(alpha) * _neighbor_sums(x_ * x_, radius)
+    others = _neighbor_sums(dy_ * y_ / scale, radius)
     return stored(narrowed(dy, dy_ * scale ** kind(-beta) - kind(2 * alpha * beta) * x_ * others), out)

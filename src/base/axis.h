@@ -44,11 +44,16 @@ static inline int64_t fc_axis_reach(const fc_axis *a, int64_t outputs) {
     return (outputs - 1) * a->stride + (a->taps - 1) * a->dilation + 1;
 }
 
-/* Of the multiples 0, step, 2 * step, ... that are added to `start`, those that fall on a cell of the image. */
+/* The numbers i for which start + i * step is a cell of the image. */
 static inline fc_range fc_axis_steps_inside(int64_t start, int64_t step, int64_t size) {
     const int64_t first = start < 0 ? fc_ceil_div(-start, step) : 0;
     const int64_t end = start < size ? fc_ceil_div(size - start, step) : 0;
     return (fc_range){first, fc_max(first, end)};
+}
+
+/* The numbers i below `count` for which start + i is a cell of the image. */
+static inline fc_range fc_axis_cells_inside(int64_t start, int64_t count, int64_t size) {
+    return fc_range_within((fc_range){0, count}, fc_axis_steps_inside(start, 1, size));
 }
 
 /* The taps of an output's window that lie in the image. */

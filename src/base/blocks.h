@@ -19,19 +19,19 @@ typedef struct fc_block {
 } fc_block;
 
 static inline fc_block fc_block_at(const fc_sum *sum, int64_t index) {
-    const int64_t pieces = fc_ceil_div(sum->run_length, sum->chunk);
-    const int64_t run = index / pieces * sum->block_runs, term = index % pieces * sum->chunk;
+    const int64_t parts = fc_ceil_div(sum->run_length, sum->chunk);
+    const int64_t run = index / parts * sum->block_runs, term = index % parts * sum->chunk;
     return (fc_block){run, fc_min(sum->block_runs, sum->runs - run), term, fc_min(sum->chunk, sum->run_length - term)};
 }
 
 /* The sum cut more coarsely: into ranges of up to so many blocks, all of one run or of whole runs. */
 static inline fc_sum fc_coarser_blocks(const fc_sum *sum, int64_t blocks) {
-    const int64_t pieces = fc_ceil_div(sum->run_length, sum->chunk);
+    const int64_t parts = fc_ceil_div(sum->run_length, sum->chunk);
     fc_sum ranges = *sum;
-    if (blocks < pieces) {
+    if (blocks < parts) {
         ranges.chunk = fc_min(blocks * sum->chunk, sum->run_length);
     } else {
-        ranges.block_runs = fc_min(blocks / pieces * sum->block_runs, sum->runs);
+        ranges.block_runs = fc_min(blocks / parts * sum->block_runs, sum->runs);
         ranges.chunk = sum->run_length;
     }
     return ranges;

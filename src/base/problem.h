@@ -58,4 +58,13 @@ typedef struct fc_filters {
     int64_t group, h, w, depth, column;
 } fc_filters;
 
+/* Input and output channels of a group; of depthwise convolutions, the latter are filters of each channel. */
+static inline int64_t fc_group_channels(const fc_problem *p) { return p->c / p->groups; }
+static inline int64_t fc_group_outputs(const fc_problem *p) { return p->f / p->groups; }
+
+/* Elements from the first filter's first tap to its tap number `tap`, counted row by row. */
+static inline int64_t fc_tap_offset(const fc_problem *p, const fc_filters *w, int64_t tap) {
+    return tap / p->kw * w->h + tap % p->kw * w->w;
+}
+
 #endif

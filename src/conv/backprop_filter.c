@@ -6,5 +6,9 @@
 #include "winograd/backprop_filter.h"
 
 const fc_filter_method *const fc_filter_methods[] = {
-    &fc_outer_products, &fc_depthwise_gradient_method, &fc_spatial_gradient_method, &fc_winograd_gradient, NULL,
+    &fc_outer_products_filter_method,
+    &fc_depthwise_filter_method,
+    &fc_spatial_filter_method,
+    &fc_winograd_filter_method,
+    NULL,
 };

@@ -8,11 +8,9 @@
 
 enum { LONG = 1 << 18 /* multiply-adds of a row from which on a task asks whether it is interrupted */ };
 
-static int64_t multiplier(const fc_problem *p) { return p->f / p->c; }
-
 static int64_t channels_at_most(const fc_forward *call) {
     const fc_problem *p = &call->problem;
-    return fc_min(fc_ceil_div(p->c, call->depthwise.channel_tasks) * multiplier(p), p->f);
+    return fc_min(fc_ceil_div(p->c, call->depthwise.channel_tasks) * fc_group_outputs(p), p->f);
 }
 
 static void measure(fc_forward *call) {
@@ -24,8 +22,8 @@ static void measure(fc_forward *call) {
     call->tasks = p->n * s->row_tasks * s->channel_tasks;
     s->packed_bytes = fc_round_up(p->kh * p->kw * (channels + call->kernels->tuning.depthwise_merged) * size);
     s->staging.row_bytes = fc_round_up(p->w * channels * size);
-    s->staging.bytes = s->direct ? 0 : rows * s->staging.row_bytes;
-    s->sums_bytes = s->in_place ? 0 : fc_round_up(p->ow * channels * size);
+    s->staging.bytes = s->x_in_place ? 0 : rows * s->staging.row_bytes;
+    s->sums_bytes = s->y_in_place ? 0 : fc_round_up(p->ow * channels * size);
     call->scratch_bytes = FC_HEADER + s->packed_bytes + s->staging.bytes + s->sums_bytes;
 }
 
@@ -35,8 +33,8 @@ static void prepare(fc_forward *call, int threads) {
     const fc_tuning *tuning = &call->kernels->tuning;
     fc_depthwise_split *const s = &call->depthwise;
     const int readable = !fc_is_converted(call->x.dtype);
-    s->direct = readable && multiplier(p) == 1 && (call->x.stride_c == 1 || p->c == 1);
-    s->in_place = readable && (call->y.stride_c == 1 || p->f == 1);
+    s->x_in_place = readable && fc_group_outputs(p) == 1 && (call->x.stride_c == 1 || p->c == 1);
+    s->y_in_place = readable && (call->y.stride_c == 1 || p->f == 1);
     s->row_tasks = s->channel_tasks = 1;
     for (measure(call);; measure(call)) {
         const int64_t rows = fc_ceil_div(p->oh, s->row_tasks), channels = channels_at_most(call);
@@ -47,7 +45,7 @@ static void prepare(fc_forward *call, int threads) {
         if (!large && !few) break;
         if (tall || (large && rows >= 2 && !wide))
             s->row_tasks = fc_min(2 * s->row_tasks, p->oh);
-        else if (wide || (large && channels > multiplier(p)))
+        else if (wide || (large && channels > fc_group_outputs(p)))
             s->channel_tasks = fc_min(2 * s->channel_tasks, p->c);
         else
             break;
@@ -71,11 +69,11 @@ static void pack_filters(const work *k) {
     const fc_forward *call = k->call;
     const fc_problem *p = &call->problem;
     const fc_filters *w = &call->w;
-    const int64_t m = multiplier(p), stored = fc_dtype_size(call->x.dtype), size = k->kernels->size;
+    const int64_t m = fc_group_outputs(p), stored = fc_dtype_size(call->x.dtype), size = k->kernels->size;
     const size_t bytes = (size_t)(k->channels * size);
     char *to = k->filters;
     for (int64_t tap = 0; tap < p->kh * p->kw; tap++) {
-        const int64_t at = tap / p->kw * w->h + tap % p->kw * w->w + k->channel / m * w->group;
+        const int64_t at = fc_tap_offset(p, w, tap) + k->channel / m * w->group;
         const char *from = (const char *)w->data + at * stored;
         if (m == 1 || w->group == m * w->column) { /* all channels at one distance */
             const fc_matrix taps = fc_matrix_of(from, 1, k->channels, 0, m == 1 ? w->group : w->column);
@@ -89,31 +87,6 @@ static void pack_filters(const work *k) {
     }
 }
 
-static void repeat_4(uint32_t *elements, int64_t count, int64_t times) {
-    for (int64_t i = count - 1; i >= 0; i--) {
-        const uint32_t element = elements[i];
-        for (int64_t t = times - 1; t >= 0; t--) elements[i * times + t] = element;
-    }
-}
-
-static void repeat_8(uint64_t *elements, int64_t count, int64_t times) {
-    for (int64_t i = count - 1; i >= 0; i--) {
-        const uint64_t element = elements[i];
-        for (int64_t t = times - 1; t >= 0; t--) elements[i * times + t] = element;
-    }
-}
-
-void fc_stage_repeated(const fc_kernels *kernels, fc_dtype dtype, const fc_matrix *from, int64_t times, void *to) {
-    const int64_t size = fc_arithmetic_of(kernels, dtype)->size;
-    fc_stage_pixels(kernels, dtype, from, to, from->columns * times);
-    char *pixel = to;
-    for (int64_t i = 0; i < from->rows && times > 1; i++, pixel += from->columns * times * size)
-        if (size == 4) /* from the end, so that the copies may begin where the elements do */
-            repeat_4((uint32_t *)pixel, from->columns, times);
-        else
-            repeat_8((uint64_t *)pixel, from->columns, times);
-}
-
 /* Stages the image's rows that output row `oy` reaches and no row before it did: [row][column][channel], every channel
  * as often as it has filters. */
 static void stage_rows(work *k, int64_t oy) {
@@ -121,7 +94,7 @@ static void stage_rows(work *k, int64_t oy) {
     const fc_problem *p = &call->problem;
     const fc_tensor *x = &call->x;
     const fc_axis h = fc_axis_h(p);
-    const int64_t m = multiplier(p), end = fc_min(fc_axis_cell(&h, oy, p->kh - 1) + 1, p->h);
+    const int64_t m = fc_group_outputs(p), end = fc_min(fc_axis_cell(&h, oy, p->kh - 1) + 1, p->h);
     for (; k->staged_y < end; k->staged_y++) {
         const int64_t at = k->image * x->stride_n + k->staged_y * x->stride_h + k->channel / m * x->stride_c;
         const fc_matrix pixels = fc_matrix_of((const char *)x->data + at * fc_dtype_size(x->dtype), p->w,
@@ -166,7 +139,7 @@ static void compute_rows(work *k, uintptr_t corner, int64_t row, int64_t column)
     const fc_problem *p = &call->problem;
     const fc_tensor *y = &call->y;
     const fc_depthwise_split *s = &call->depthwise;
-    const int64_t size = k->kernels->size, y_step = s->in_place ? y->stride_w : k->channels;
+    const int64_t size = k->kernels->size, y_step = s->y_in_place ? y->stride_w : k->channels;
     k->merged = 1;
     if (p->stride_w == 1 && k->channels == p->f && column == k->channels && y_step == k->channels)
         k->merged = fc_ceil_div(call->kernels->tuning.depthwise_merged, k->channels);
@@ -183,11 +156,11 @@ static void compute_rows(work *k, uintptr_t corner, int64_t row, int64_t column)
     for (int64_t oy = k->rows.first; oy < k->rows.end && !(asks && fc_team_stopped()); oy++) {
         const int64_t at = k->image * y->stride_n + oy * y->stride_h + k->channel * y->stride_c;
         char *const out = (char *)y->data + at * fc_dtype_size(y->dtype);
-        char *const sums = s->in_place ? out : k->sums;
-        if (!s->direct) stage_rows(k, oy);
+        char *const sums = s->y_in_place ? out : k->sums;
+        if (!s->x_in_place) stage_rows(k, oy);
         compute_row(k, oy, corner + (uintptr_t)(oy * p->stride_h * row * size), t, sums);
         fc_apply_epilogue(call, k->channel, sums, p->ow, k->channels, y_step);
-        if (s->in_place) continue;
+        if (s->y_in_place) continue;
         const fc_matrix pixels = fc_matrix_of(out, p->ow, k->channels, y->stride_w, y->stride_c);
         fc_store_pixels(call->kernels, y->dtype, sums, &pixels);
     }
@@ -199,7 +172,7 @@ static void compute(const fc_forward *call, int64_t task, void *scratch) {
     const fc_depthwise_split *s = &call->depthwise;
     const fc_tensor *x = &call->x;
     const int64_t channel_task = task % s->channel_tasks, row_task = task / s->channel_tasks % s->row_tasks;
-    const int64_t m = multiplier(p), first_c = fc_split_start(p->c, s->channel_tasks, channel_task);
+    const int64_t m = fc_group_outputs(p), first_c = fc_split_start(p->c, s->channel_tasks, channel_task);
     work k = {
         .call = call,
         .kernels = fc_call_arithmetic(call),
@@ -211,7 +184,7 @@ static void compute(const fc_forward *call, int64_t task, void *scratch) {
     k.staged = k.filters + s->packed_bytes;
     k.sums = k.staged + s->staging.bytes;
     const int64_t size = k.kernels->size;
-    if (s->direct) {
+    if (s->x_in_place) {
         const uintptr_t corner = (uintptr_t)x->data + (uintptr_t)((k.image * x->stride_n + k.channel) * size);
         compute_rows(&k, corner, x->stride_h, x->stride_w);
     } else {
@@ -223,4 +196,4 @@ static void compute(const fc_forward *call, int64_t task, void *scratch) {
     fc_float_mode_leave(callers);
 }
 
-const fc_method fc_depthwise = {.name = "depthwise", .prepare = prepare, .task = compute};
+const fc_method fc_depthwise_method = {.name = "depthwise", .prepare = prepare, .task = compute};

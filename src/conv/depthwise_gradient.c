@@ -1,13 +1,9 @@
-/* The gradient of depthwise filters: for every tap, the products of the cells that it meets and the outputs' gradients.
- */
+/* The gradient of depthwise filters: each tap sums the products of the cells that it meets and the gradients there. */
 #include "conv/depthwise_gradient.h"
 #include "base/float_mode.h"
-#include "conv/depthwise.h"
 #include "conv/pixel_blocks.h"
 #include "threads/team.h"
 #include <string.h>
-
-static int64_t multiplier(const fc_problem *p) { return p->f / p->c; }
 
 static void prepare(fc_backprop_filter *call, int threads) {
     const fc_problem *p = &call->problem;
@@ -16,8 +12,8 @@ static void prepare(fc_backprop_filter *call, int threads) {
     fc_depthwise_gradient_split *const s = &call->depthwise;
     const int64_t size = fc_filter_arithmetic(call)->size, least = call->kernels->tuning.depthwise_dw_channels;
     const int readable = !fc_is_converted(call->x.dtype);
-    s->x_direct = readable && multiplier(p) == 1 && call->x.stride_c == 1;
-    s->dy_direct = readable && call->dy.stride_c == 1;
+    s->x_in_place = readable && fc_group_outputs(p) == 1 && call->x.stride_c == 1;
+    s->dy_in_place = readable && call->dy.stride_c == 1;
     call->blocks = fc_pixel_blocks(call);
     s->channel_tasks = 1;
     while (threads > 1 && pixels->slices * s->channel_tasks < FC_TASKS * threads &&
@@ -25,10 +21,11 @@ static void prepare(fc_backprop_filter *call, int threads) {
         s->channel_tasks *= 2;
     call->tasks = pixels->slices * s->channel_tasks;
 
-    const int64_t channels = fc_ceil_div(p->c, s->channel_tasks) * multiplier(p);
+    const int64_t channels = fc_ceil_div(p->c, s->channel_tasks) * fc_group_outputs(p);
     const int64_t row_bytes = fc_round_up(p->w * channels * size);
-    s->x_staging = (fc_staging){row_bytes, s->x_direct ? 0 : fc_min(p->h, fc_axis_reach(&h, pixels->rows)) * row_bytes};
-    s->dy_bytes = s->dy_direct ? 0 : fc_round_up(pixels->rows * pixels->columns * channels * size);
+    s->x_staging =
+        (fc_staging){row_bytes, s->x_in_place ? 0 : fc_min(p->h, fc_axis_reach(&h, pixels->rows)) * row_bytes};
+    s->dy_bytes = s->dy_in_place ? 0 : fc_round_up(pixels->rows * pixels->columns * channels * size);
     fc_split_slices(call);
     call->scratch_bytes = s->x_staging.bytes + s->dy_bytes;
 }
@@ -55,7 +52,7 @@ static void stage_x(const work *k, const fc_region *region, source *from) {
     const fc_problem *p = &call->problem;
     const fc_tensor *x = &call->x;
     const fc_axis h = fc_axis_h(p);
-    const int64_t m = multiplier(p), row_bytes = call->depthwise.x_staging.row_bytes, size = k->kernels->size;
+    const int64_t m = fc_group_outputs(p), row_bytes = call->depthwise.x_staging.row_bytes, size = k->kernels->size;
     const fc_range rows = fc_axis_cells(&h, (fc_range){region->row, region->row + region->rows});
     for (int64_t r = rows.first; r < rows.end; r++) {
         const uintptr_t row = from->x + (uintptr_t)(r * x->stride_h * fc_dtype_size(x->dtype));
@@ -89,7 +86,7 @@ static source read_block(const work *k, const fc_region *region) {
     const fc_backprop_filter *call = k->call;
     const fc_tensor *x = &call->x, *dy = &call->dy;
     const int64_t stored = fc_dtype_size(x->dtype);
-    const int64_t x_at = region->image * x->stride_n + k->channel / multiplier(&call->problem) * x->stride_c;
+    const int64_t x_at = region->image * x->stride_n + k->channel / fc_group_outputs(&call->problem) * x->stride_c;
     const int64_t dy_at = region->image * dy->stride_n + k->channel * dy->stride_c;
     source from = {.x = (uintptr_t)x->data + (uintptr_t)(x_at * stored),
                    .dy = (uintptr_t)dy->data + (uintptr_t)(dy_at * stored),
@@ -97,8 +94,8 @@ static source read_block(const work *k, const fc_region *region) {
                    .x_column = x->stride_w,
                    .dy_row = dy->stride_h,
                    .dy_column = dy->stride_w};
-    if (!call->depthwise.x_direct) stage_x(k, region, &from);
-    if (!call->depthwise.dy_direct) stage_dy(k, region, &from);
+    if (!call->depthwise.x_in_place) stage_x(k, region, &from);
+    if (!call->depthwise.dy_in_place) stage_dy(k, region, &from);
     return from;
 }
 
@@ -149,7 +146,7 @@ static void compute(const fc_backprop_filter *call, int64_t task, void *scratch,
     const fc_float_mode callers = fc_float_mode_enter();
     const fc_problem *p = &call->problem;
     const fc_depthwise_gradient_split *s = &call->depthwise;
-    const int64_t channel_task = task % s->channel_tasks, slice = task / s->channel_tasks, m = multiplier(p);
+    const int64_t channel_task = task % s->channel_tasks, slice = task / s->channel_tasks, m = fc_group_outputs(p);
     const int64_t first = fc_split_start(p->c, s->channel_tasks, channel_task);
     work k = {.call = call,
               .kernels = fc_filter_arithmetic(call),
@@ -171,4 +168,4 @@ static void compute(const fc_backprop_filter *call, int64_t task, void *scratch,
     fc_float_mode_leave(callers);
 }
 
-const fc_filter_method fc_depthwise_gradient_method = {.name = "depthwise", .prepare = prepare, .task = compute};
+const fc_filter_method fc_depthwise_filter_method = {.name = "depthwise", .prepare = prepare, .task = compute};

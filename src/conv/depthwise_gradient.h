@@ -4,6 +4,6 @@
 
 #include "conv/filter_method.h"
 
-extern const fc_filter_method fc_depthwise_gradient_method;
+extern const fc_filter_method fc_depthwise_filter_method;
 
 #endif

@@ -5,9 +5,9 @@
 #include "layout/staging.h"
 #include "winograd/grid.h"
 
-/* Whether the sums are what they should be. Winograd's are not where outliers spoil them, and those of its sums that
- * are not finite may be wrong. Then direct sums are to replace all, or those that are not finite. */
-typedef enum fc_outcome { FC_SOUND, FC_NOT_FINITE, FC_OUTLIERS } fc_outcome;
+/* What direct sums are to replace: nothing; sums that are not finite, as Winograd's may be wrong then; or all of them,
+ * as outliers may have spoiled them. */
+typedef enum fc_outcome { FC_SOUND, FC_REPLACE_NOT_FINITE, FC_REPLACE_ALL } fc_outcome;
 
 /* How the output pixels are summed. It follows from the problem alone, as the bits of the result depend on it.
  *
@@ -38,8 +38,8 @@ typedef struct fc_filter_method {
 } fc_filter_method;
 
 /* What each method's `prepare` leaves for its tasks. Nothing here can change a bit of the result. */
-typedef struct fc_outer_split {
-    int direct;             /* 1: inputs are read in place */
+typedef struct fc_outer_products_split {
+    int x_in_place;         /* 1: inputs are read in place */
     int unpacked;           /* 1: the output's gradient is read in place, if a task's channels are whole vectors */
     int64_t blocks_at_once; /* blocks whose output gradients are packed together */
     int64_t tiles;          /* of terms, a group: each of at most MR, in one run of the sum */
@@ -47,10 +47,10 @@ typedef struct fc_outer_split {
     int64_t channel_tasks;  /* ranges of panels of output channels, a group */
     fc_staging staging;
     int64_t packed_bytes, indirection_bytes, zeros_bytes;
-} fc_outer_split;
+} fc_outer_products_split;
 
 typedef struct fc_depthwise_gradient_split {
-    int x_direct, dy_direct; /* 1: read in place */
+    int x_in_place, dy_in_place; /* 1: read in place */
     int64_t channel_tasks;
     fc_staging x_staging;
     int64_t dy_bytes;
@@ -60,19 +60,19 @@ typedef struct fc_spatial_gradient_split {
     int64_t x_bytes, dy_bytes; /* of a block's, staged */
 } fc_spatial_gradient_split;
 
-/* Where things are in the scratch of a task of Winograd's, in bytes; it begins with zeros, of a pixel. */
+/* Where things are in the scratch of a task of Winograd's method, in bytes. Scratch begins with a pixel of zeros. */
 typedef struct fc_winograd_gradient_layout {
     int64_t tiles, gradients, sums, chunk, patch, outputs, taps, indirection, size;
     int64_t gradients_plane, sums_plane; /* elements from cell to cell */
 } fc_winograd_gradient_layout;
 
 typedef struct fc_winograd_gradient_split {
-    int direct;            /* 1: x is read in place */
+    int x_in_place;        /* 1: x is read in place */
     int64_t channel_tasks; /* ranges of input channels, in units of a block */
     int64_t column_tasks;  /* ranges of panels of output channels */
     fc_grid grid;          /* of tiles of all channels */
     fc_winograd_gradient_layout at;
-    int64_t finite_at; /* where it is in what all threads share whether each task's gradients are finite */
+    int64_t finite_at; /* in the memory that all threads share: whether each task's gradients are finite */
 } fc_winograd_gradient_split;
 
 struct fc_backprop_filter {
@@ -89,13 +89,14 @@ struct fc_backprop_filter {
 
     /* set by the method's `prepare` */
     int64_t blocks;        /* in all images */
-    int64_t tasks, sums;   /* numbers of both kinds of task */
+    int64_t tasks;         /* that sum slices */
+    int64_t sum_tasks;     /* that add the slices up */
     int in_place;          /* 1: there is one slice of one portion, summed in dw itself */
     int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
     int64_t partial_bytes; /* what all threads share: the slices' sums, then those of portions and what they lost; with
                               Winograd's method, what tells the outcome */
     union {                /* the method's own */
-        fc_outer_split outer;
+        fc_outer_products_split outer_products;
         fc_depthwise_gradient_split depthwise;
         fc_spatial_gradient_split spatial;
         fc_winograd_gradient_split winograd;
@@ -121,7 +122,7 @@ static inline fc_input fc_filter_input(const fc_backprop_filter *call) {
 }
 
 /* Terms of an output of one group, and gradients of all filters. */
-static inline int64_t fc_terms(const fc_problem *p) { return p->kh * p->kw * (p->c / p->groups); }
+static inline int64_t fc_terms(const fc_problem *p) { return p->kh * p->kw * fc_group_channels(p); }
 static inline int64_t fc_gradients(const fc_problem *p) { return fc_terms(p) * p->f; }
 
 #endif

@@ -9,8 +9,8 @@
 #include "winograd/forward.h"
 
 const fc_method *const fc_methods[] = {
-    &fc_implicit_gemm, &fc_pointwise,     &fc_spatial,          &fc_depthwise,
-    &fc_kn2row,        &fc_narrow_groups, &fc_winograd_forward, NULL,
+    &fc_implicit_gemm_method, &fc_pointwise_method,     &fc_spatial_method,  &fc_depthwise_method,
+    &fc_kn2row_method,        &fc_narrow_groups_method, &fc_winograd_method, NULL,
 };
 
 void fc_forward_begin(void *scratch) { fc_hold_nothing(scratch); }
@@ -20,7 +20,14 @@ void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {
     call->method->task(call, task, scratch);
 }
 
-void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch) {
-    for (; task >= calls->tasks; calls++) task -= calls->tasks;
-    fc_forward_task(calls, task, scratch);
+void fc_forward_task_of(const fc_forward *calls, int count, int64_t task, void *scratch) {
+    int low = 0, high = count; /* The call is one of these; there may be one for each of thousands of images. */
+    while (high - low > 1) {
+        const int middle = low + (high - low) / 2;
+        if (calls[middle].first_task <= task)
+            low = middle;
+        else
+            high = middle;
+    }
+    fc_forward_task(&calls[low], task - calls[low].first_task, scratch);
 }

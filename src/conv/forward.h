@@ -12,6 +12,6 @@ void fc_forward_begin(void *scratch);
 
 /* A task of a call that was prepared; or of several calls, counted through all of them. */
 void fc_forward_task(const fc_forward *call, int64_t task, void *scratch);
-void fc_forward_task_of(const fc_forward *calls, int64_t task, void *scratch);
+void fc_forward_task_of(const fc_forward *calls, int count, int64_t task, void *scratch);
 
 #endif

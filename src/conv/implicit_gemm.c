@@ -8,15 +8,13 @@
 #include "layout/indirection.h"
 #include <string.h>
 
-enum { LINE = 64 /* bytes of a cache line */ };
-
 /* What one task works with. */
 typedef struct work {
     const fc_forward *call;
-    const fc_gemm_split *split;
+    const fc_implicit_gemm_split *split;
     const fc_arithmetic *gemm;
     const void *bank; /* filters that were packed before, or null */
-    int is_direct;    /* 1: nothing but the sums is wanted */
+    int sums_only;    /* 1: nothing but the sums is wanted */
     fc_region region;
     fc_view view;
     const char *filters; /* where the region's first filter begins */
@@ -34,9 +32,9 @@ typedef struct next_filters {
 } next_filters;
 
 static void prefetch_filters(const work *k, next_filters *next, fc_tiles *tiles) {
-    tiles->prefetch = next->first ? next->first + next->line * LINE : k->zeros;
+    tiles->prefetch = next->first ? next->first + next->line * FC_LINE_BYTES : k->zeros;
     tiles->prefetch_step = k->call->w.depth * fc_dtype_size(k->call->x.dtype);
-    tiles->prefetch_jump = LINE;
+    tiles->prefetch_jump = FC_LINE_BYTES;
     tiles->prefetch_tiles = next->first ? fc_min(tiles->count, next->row_lines - next->line) : 0;
     next->line += tiles->prefetch_tiles;
 }
@@ -44,14 +42,14 @@ static void prefetch_filters(const work *k, next_filters *next, fc_tiles *tiles)
 /* Panels that were packed for many calls may not have been read for long: while the tiles of one are computed, they ask
  * for the next, if there is one. */
 static void prefetch_panel(const work *k, const char *next, fc_tiles *tiles) {
-    const int64_t terms = tiles->batch_size * tiles->k, lines = terms * k->gemm->nr * k->gemm->size / LINE;
+    const int64_t terms = tiles->batch_size * tiles->k, lines = terms * k->gemm->nr * k->gemm->size / FC_LINE_BYTES;
     tiles->prefetch = next ? next : k->zeros;
-    tiles->prefetch_step = LINE;
-    tiles->prefetch_jump = terms * LINE;
+    tiles->prefetch_step = FC_LINE_BYTES;
+    tiles->prefetch_jump = terms * FC_LINE_BYTES;
     tiles->prefetch_tiles = next ? fc_min(tiles->count, fc_ceil_div(lines, terms)) : 0;
 }
 
-static int64_t group_width(const fc_forward *call) { return call->problem.f / call->problem.groups; }
+static int64_t group_width(const fc_forward *call) { return fc_group_outputs(&call->problem); }
 
 static int reads_unpacked(const work *k, int64_t columns) {
     return k->split->unpacked && !k->bank && columns % k->gemm->lanes == 0;
@@ -66,7 +64,7 @@ static const char *panel(const work *k, const fc_block *range, int64_t f) {
         return k->filters + (first_term * call->w.depth + f) * gemm->size;
     if (!k->bank) return k->packed + range->run_count * range->length * f * gemm->size;
     const int64_t column = k->region.channel + f, terms = call->sum.runs * call->sum.run_length;
-    const int64_t width = group_width(call) - column > gemm->lanes ? gemm->nr : gemm->lanes;
+    const int64_t width = fc_vector_columns(gemm, group_width(call) - column);
     return fc_packed_group(call, k->bank, k->region.group) + (terms * column + first_term * width) * gemm->size;
 }
 
@@ -122,7 +120,7 @@ static void add_range(const work *k, const fc_block *range, next_filters next) {
             fc_fill_indirection(&find, range, &found, k->indirection + i * range->run_count * count);
         }
         multiply(k, range, count, &t, &next);
-        if (is_last && !k->is_direct)
+        if (is_last && !k->sums_only)
             fc_apply_epilogue(call, channel, t.sums, t.count * count, region->channels, k->sums_stride);
         t.sums = (char *)t.sums + t.count * count * k->sums_stride * k->gemm->size;
     }
@@ -134,7 +132,7 @@ static next_filters packed_next(const work *k, const fc_block *range) {
     const int64_t size = fc_dtype_size(call->x.dtype);
     if (k->bank || call->w.column != 1 || !fc_evenly_spaced(call)) return (next_filters){0};
     return (next_filters){.first = k->filters + fc_first_term(&call->sum, range) * call->w.depth * size,
-                          .row_lines = k->region.channels * size / LINE + 1};
+                          .row_lines = k->region.channels * size / FC_LINE_BYTES + 1};
 }
 
 /* The work on NC of the region's channels, from `f` on. */
@@ -175,7 +173,7 @@ static void sum_ranges(const work *k, fc_held *held) {
 }
 
 /* A region's work, in scratch; its input is staged if need be. */
-static work begin(const fc_forward *call, const fc_gemm_split *split, const fc_region *region, void *scratch) {
+static work begin(const fc_forward *call, const fc_implicit_gemm_split *split, const fc_region *region, void *scratch) {
     const fc_input in = fc_input_of(call);
     work k = {.call = call,
               .split = split,
@@ -190,20 +188,20 @@ static work begin(const fc_forward *call, const fc_gemm_split *split, const fc_r
     char *const staged = k.packed + split->packed_bytes;
     k.sums = staged + split->regions.staging.bytes;
     memset(k.zeros, 0, (size_t)split->zeros_bytes);
-    k.view = split->direct ? fc_view_in_place(&in, region->group)
-                           : fc_stage_region(&in, region, split->regions.staging.row_bytes, staged);
+    k.view = split->x_in_place ? fc_view_in_place(&in, region->group)
+                               : fc_stage_region(&in, region, split->regions.staging.row_bytes, staged);
     return k;
 }
 
 /* Whether sums can be built up in y, block by block. Not where another thread writes the same pixels' other channels:
  * the cache line that both share would travel between their cores at every block. */
 static int in_place(const fc_forward *call) {
-    const int shared = call->gemm.regions.channel_tasks > 1 && fc_block_count(&call->sum) > 1;
+    const int shared = call->implicit_gemm.regions.channel_tasks > 1 && fc_block_count(&call->sum) > 1;
     return !shared && !fc_is_converted(call->y.dtype) && fc_is_dense(call);
 }
 
 /* Sets the sizes of a split for regions of at most so many pixels and channels; returns the bytes of scratch. */
-static int64_t measure_split(const fc_forward *call, fc_gemm_split *s, int64_t rows, int64_t columns,
+static int64_t measure_split(const fc_forward *call, fc_implicit_gemm_split *s, int64_t rows, int64_t columns,
                              int64_t channels) {
     const fc_tuning *tuning = &call->kernels->tuning;
     const fc_sum *sum = &call->sum;
@@ -212,7 +210,7 @@ static int64_t measure_split(const fc_forward *call, fc_gemm_split *s, int64_t r
     const int64_t padded = fc_ceil_div(channels, nr) * nr, least_nc = fc_min(padded, fc_max(tuning->gemm_least_nc, nr));
     fc_regions *const r = &s->regions;
     r->pixels = rows * columns;
-    r->staging = s->direct ? (fc_staging){0} : fc_staging_of(&in, rows, columns);
+    r->staging = s->x_in_place ? (fc_staging){0} : fc_staging_of(&in, rows, columns);
     const int64_t blocks = tuning->gemm_filter_bytes / (fc_block_terms(sum) * least_nc * size);
     s->kc = fc_coarser_blocks(sum, fc_max(blocks, 1));
     const int64_t terms = fc_block_terms(&s->kc), fit = tuning->gemm_filter_bytes / (terms * nr * size) * nr;
@@ -228,11 +226,12 @@ static int64_t measure_split(const fc_forward *call, fc_gemm_split *s, int64_t r
 }
 
 static void measure(fc_forward *call, int64_t rows, int64_t columns, int64_t channels) {
-    call->scratch_bytes = measure_split(call, &call->gemm, rows, columns, channels);
+    call->scratch_bytes = measure_split(call, &call->implicit_gemm, rows, columns, channels);
 }
 
 static int packs_once(const fc_forward *call, int64_t panels) {
-    return fc_block_count(&call->gemm.kc) == 1 && call->gemm.nc >= panels * call->gemm.regions.panel;
+    return fc_block_count(&call->implicit_gemm.kc) == 1 &&
+           call->implicit_gemm.nc >= panels * call->implicit_gemm.regions.panel_width;
 }
 
 static int reads_in_place(const fc_forward *call) {
@@ -243,16 +242,16 @@ static int reads_in_place(const fc_forward *call) {
 static void prepare(fc_forward *call, int threads) {
     const fc_problem *p = &call->problem;
     const int64_t most = call->kernels->tuning.gemm_region_pixels;
-    fc_regions *const r = &call->gemm.regions;
+    fc_regions *const r = &call->implicit_gemm.regions;
     const fc_region_rules rules = {.regions = r,
                                    .most_sums = call->kernels->tuning.gemm_sum_bytes,
                                    .in_place = in_place,
                                    .measure = measure,
                                    .packs_once = packs_once};
-    call->gemm.direct = reads_in_place(call);
-    r->images = call->gemm.direct ? 1 : p->n;
+    call->implicit_gemm.x_in_place = reads_in_place(call);
+    r->images = call->implicit_gemm.x_in_place ? 1 : p->n;
     r->panels = fc_panels(call);
-    r->panel = fc_panel_width(call);
+    r->panel_width = fc_panel_width(call);
     const int64_t rows = fc_region_rows(call, r);
     r->column_tasks = fc_ceil_div(p->ow, most);
     r->row_tasks = r->column_tasks > 1 ? rows : fc_ceil_div(rows, most / p->ow);
@@ -261,7 +260,7 @@ static void prepare(fc_forward *call, int threads) {
 
 static void compute(const fc_forward *call, int64_t task, void *scratch) {
     const fc_float_mode callers = fc_float_mode_enter();
-    const fc_gemm_split *split = &call->gemm;
+    const fc_implicit_gemm_split *split = &call->implicit_gemm;
     const fc_region region = fc_locate(call, &split->regions, task);
     work k = begin(call, split, &region, scratch);
     k.bank = call->packed;
@@ -274,27 +273,27 @@ static void compute(const fc_forward *call, int64_t task, void *scratch) {
     fc_float_mode_leave(callers);
 }
 
-fc_gemm_split fc_direct_split(const fc_forward *call, int64_t rows, int64_t columns, int64_t *scratch_bytes) {
-    fc_gemm_split split = {.direct = reads_in_place(call)};
+fc_implicit_gemm_split fc_direct_split(const fc_forward *call, int64_t rows, int64_t columns, int64_t *scratch_bytes) {
+    fc_implicit_gemm_split split = {.x_in_place = reads_in_place(call)};
     *scratch_bytes = measure_split(call, &split, rows, columns, fc_panel_width(call));
     return split;
 }
 
-void fc_direct_sums(const fc_forward *call, const fc_gemm_split *split, const fc_region *region, void *scratch,
+void fc_direct_sums(const fc_forward *call, const fc_implicit_gemm_split *split, const fc_region *region, void *scratch,
                     void *sums) {
     fc_hold_nothing(scratch);
     work k = begin(call, split, region, scratch);
-    k.is_direct = 1;
+    k.sums_only = 1;
     k.sums = sums;
     sum_ranges(&k, scratch);
 }
 
-const fc_method fc_implicit_gemm = {
+const fc_method fc_implicit_gemm_method = {
     .name = "implicit_gemm",
     .holds = 1,
     .prepare = prepare,
     .task = compute,
-    .packed_size = fc_bank_size,
-    .pack_tasks = fc_bank_tasks,
-    .pack = fc_pack_bank,
+    .packed_size = fc_packed_filters_size,
+    .pack_tasks = fc_packed_filters_tasks,
+    .pack = fc_pack_filters,
 };

@@ -32,12 +32,11 @@ static void pack_filters(const work *k) {
     const int64_t size = gemm->size;
     char *packed = k->filters;
     for (int64_t first = 0; first < columns_of(p); first += gemm->nr) {
-        const int64_t count = fc_min(gemm->nr, columns_of(p) - first),
-                      width = count > gemm->lanes ? gemm->nr : gemm->lanes;
+        const int64_t count = fc_min(gemm->nr, columns_of(p) - first), width = fc_vector_columns(gemm, count);
         if (count < width) memset(packed, 0, (size_t)(p->c * width * size));
         for (int64_t i = 0; i < count; i++) {
             const int64_t tap = (first + i) / p->f, f = (first + i) % p->f;
-            const int64_t at = tap / p->kw * w->h + tap % p->kw * w->w + f * w->column;
+            const int64_t at = fc_tap_offset(p, w, tap) + f * w->column;
             const fc_matrix from = fc_matrix_of((const char *)w->data + at * size, p->c, 1, w->depth, 1);
             const fc_matrix to = fc_matrix_of(packed + i * size, p->c, 1, width, 1);
             fc_copy_matrix(call->kernels, (int)size, &from, &to);
@@ -123,7 +122,7 @@ static void measure(fc_forward *call, int64_t rows, int64_t columns, int64_t cha
     fc_kn2row_split *const s = &call->kn2row;
     fc_regions *const r = &s->regions;
     r->pixels = rows * columns;
-    r->staging = s->direct ? (fc_staging){0} : fc_staging_of(&in, rows, columns);
+    r->staging = s->x_in_place ? (fc_staging){0} : fc_staging_of(&in, rows, columns);
     r->sums_bytes = fc_round_up(r->pixels * channels * gemm->size);
     s->indirection_bytes = fc_round_up(gemm->mr * (int64_t)sizeof(void *));
     s->filters_bytes = fc_round_up(fc_ceil_div(columns_of(p), gemm->nr) * gemm->nr * p->c * gemm->size);
@@ -138,10 +137,10 @@ static void prepare(fc_forward *call, int threads) {
     const fc_tuning *tuning = &call->kernels->tuning;
     fc_regions *const r = &call->kn2row.regions;
     const fc_region_rules rules = {.regions = r, .most_sums = tuning->kn2row_sum_bytes, .measure = measure};
-    call->kn2row.direct = fc_windows_in_place(&in) && !fc_is_aliased(&in);
+    call->kn2row.x_in_place = fc_windows_in_place(&in) && !fc_is_aliased(&in);
     r->images = p->n;
     r->panels = 1;
-    r->panel = p->f;
+    r->panel_width = p->f;
     r->column_tasks = fc_ceil_div(p->ow, 1 + tuning->kn2row_products / columns_of(p));
     r->row_tasks = fc_ceil_div(fc_region_rows(call, r), tuning->kn2row_rows * p->kh);
     fc_cut_regions(call, &rules, threads);
@@ -159,11 +158,11 @@ static void compute(const fc_forward *call, int64_t task, void *scratch) {
     k.products = k.filters + s->filters_bytes;
     char *const staged = k.products + s->products_bytes;
     k.sums = staged + staging->bytes;
-    k.view = s->direct ? fc_view_in_place(&in, 0) : fc_stage_region(&in, &region, staging->row_bytes, staged);
+    k.view = s->x_in_place ? fc_view_in_place(&in, 0) : fc_stage_region(&in, &region, staging->row_bytes, staged);
     sum_region(&k);
     fc_apply_epilogue(call, 0, k.sums, region.rows * region.columns, region.channels, region.channels);
     fc_store_region(call, &region, k.sums);
     fc_float_mode_leave(callers);
 }
 
-const fc_method fc_kn2row = {.name = "kn2row", .prepare = prepare, .task = compute};
+const fc_method fc_kn2row_method = {.name = "kn2row", .prepare = prepare, .task = compute};

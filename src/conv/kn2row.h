@@ -5,6 +5,6 @@
 
 #include "conv/method.h"
 
-extern const fc_method fc_kn2row;
+extern const fc_method fc_kn2row_method;
 
 #endif

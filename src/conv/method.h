@@ -22,7 +22,7 @@ typedef struct fc_method {
     int64_t (*pack_tasks)(const fc_forward *call);
     void (*pack)(const fc_forward *call, int64_t task, void *packed);
 
-    /* What is found out about the filters at every call, before the tasks, for `magnitudes` to have; null: nothing. */
+    /* How the filters are measured at every call, before the tasks, into `magnitudes`; null: they are not. */
     int64_t (*magnitudes_size)(const fc_forward *call);
     void (*measure)(const fc_forward *call, void *magnitudes);
 } fc_method;
@@ -34,7 +34,7 @@ typedef struct fc_regions {
     int64_t column_tasks;  /* ranges of the columns of an output row */
     int64_t channel_tasks; /* ranges of panels of output channels, a group */
     int64_t panels;        /* panels of output channels, a group */
-    int64_t panel;         /* output channels of a panel */
+    int64_t panel_width;   /* output channels of a panel */
     int64_t pixels;        /* output pixels of a region, at most */
     int in_place;          /* 1: sums are built in y itself; 0: in scratch, and converted or transposed at the end */
     fc_staging staging;    /* of a region's input; no bytes: its windows are read in place, from x itself */
@@ -42,15 +42,15 @@ typedef struct fc_regions {
 } fc_regions;
 
 /* What each method's `prepare` leaves for its tasks. Nothing here can change a bit of the result. */
-typedef struct fc_gemm_split {
+typedef struct fc_implicit_gemm_split {
     fc_regions regions;
-    int direct;   /* 1: windows are read in place */
-    int unpacked; /* 1: panels of whole vectors are read where the caller has them */
-    fc_sum kc;    /* the sum cut into ranges of terms: the filters of one range are packed together, */
-    int64_t nc;   /* for so many output channels */
-    int64_t mc;   /* pixels whose register tiles read one panel after another while it is in the first cache */
+    int x_in_place; /* 1: windows are read in place */
+    int unpacked;   /* 1: panels of whole vectors are read where the caller has them */
+    fc_sum kc;      /* the sum cut into ranges of terms, whose filters are packed together */
+    int64_t nc;     /* output channels whose filters are packed together */
+    int64_t mc;     /* pixels whose register tiles read one panel after another while it is in the first cache */
     int64_t zeros_bytes, indirection_bytes, packed_bytes;
-} fc_gemm_split;
+} fc_implicit_gemm_split;
 
 typedef struct fc_spatial_split {
     fc_regions regions;
@@ -60,47 +60,47 @@ typedef struct fc_spatial_split {
 
 typedef struct fc_kn2row_split {
     fc_regions regions;
-    int direct; /* 1: pixels are read in place */
+    int x_in_place; /* 1: pixels are read in place */
     int64_t indirection_bytes, filters_bytes, products_bytes;
 } fc_kn2row_split;
 
 typedef struct fc_depthwise_split {
-    int direct;   /* 1: x is read in place */
-    int in_place; /* 1: y is written in place */
+    int x_in_place; /* 1: x is read in place */
+    int y_in_place; /* 1: y is written in place */
     int64_t row_tasks, channel_tasks;
     fc_staging staging;
     int64_t packed_bytes, sums_bytes;
 } fc_depthwise_split;
 
-typedef struct fc_groups_split {
-    int direct;   /* 1: channels are repeated from where the caller has them; 0: a row is made dense first */
-    int in_place; /* 1: y is written in place */
+typedef struct fc_narrow_groups_split {
+    int x_in_place; /* 1: channels are repeated from where the caller has them; 0: a row is made dense first */
+    int y_in_place; /* 1: y is written in place */
     int64_t row_tasks;
     fc_staging staging;
     int64_t packed_bytes, sums_bytes, row_bytes;
-} fc_groups_split;
+} fc_narrow_groups_split;
 
 /* Where things are in the scratch of a task of Winograd's, in bytes. */
 typedef struct fc_winograd_layout {
-    int64_t zeros, outliers, tiles, products, filters, outputs, strict, patch, magnitudes, direct, size;
+    int64_t zeros, outliers, tiles, products, filters, outputs, direct_sums, patch, magnitudes, replacement, size;
 } fc_winograd_layout;
 
 typedef struct fc_winograd_split {
-    int direct;            /* 1: x is read in place */
-    int in_place;          /* 1: y is written in place */
+    int x_in_place;        /* 1: x is read in place */
+    int y_in_place;        /* 1: y is written in place */
     int64_t tile_tasks;    /* ranges of the tiles of all images */
     int64_t channel_tasks; /* ranges of panels */
     int64_t nc;            /* output channels whose products are computed before they are transformed */
     int64_t kc;            /* input channels whose filters a task transforms at a time */
     fc_grid grid;          /* of the tiles, and of a task's */
     fc_winograd_layout at;
-    fc_gemm_split replacement; /* for direct sums of one tile */
+    fc_implicit_gemm_split replacement; /* for direct sums of one tile */
     int64_t replacement_bytes;
 } fc_winograd_split;
 
 struct fc_forward {
     /* what to compute; set by the caller */
-    fc_problem problem;
+    fc_problem problem; /* pointwise.c makes it one of a single row of pixels */
     fc_sum sum;
     fc_winograd tile; /* of method winograd; `sum` is then what outputs get where tiles do not serve */
     const fc_kernels *kernels;
@@ -111,16 +111,18 @@ struct fc_forward {
     const void *magnitudes; /* as the method's `measure` left them; null: tiles are not checked */
     const void *packed;     /* all filters, as the method's `pack` left them for an equal call; or null */
 
-    /* set by the method's `prepare` */
+    int64_t first_task; /* of several calls: the number of tasks of those before; set by who runs them together */
+
+    /* set by the method's `prepare`; the tasks for packing only where there are some */
     int64_t tasks;
-    int64_t pack_tasks;    /* to be done before all others, with `packed` set to their result; 0, as before: none */
+    int64_t pack_tasks;    /* to be done before all others, with `packed` set to their result */
     int64_t scratch_bytes; /* what one thread needs, aligned to 64 */
     union {                /* the method's own */
-        fc_gemm_split gemm;
+        fc_implicit_gemm_split implicit_gemm;
         fc_spatial_split spatial;
         fc_kn2row_split kn2row;
         fc_depthwise_split depthwise;
-        fc_groups_split groups;
+        fc_narrow_groups_split narrow_groups;
         fc_winograd_split winograd;
     };
 };
@@ -137,7 +139,10 @@ typedef struct fc_held {
 static inline void fc_hold_nothing(void *scratch) { *(fc_held *)scratch = (fc_held){0}; }
 
 /* What a call's method does with it; see fc_method. */
-static inline void fc_prepare(fc_forward *call, int threads) { call->method->prepare(call, threads); }
+static inline void fc_prepare(fc_forward *call, int threads) {
+    call->pack_tasks = 0;
+    call->method->prepare(call, threads);
+}
 static inline int fc_can_pack(const fc_forward *call) { return call->method->pack != NULL; }
 static inline int64_t fc_packed_size(const fc_forward *call) { return call->method->packed_size(call); }
 static inline int64_t fc_pack_tasks(const fc_forward *call) { return call->method->pack_tasks(call); }
@@ -161,7 +166,7 @@ static inline fc_input fc_input_of(const fc_forward *call) {
 /* Output channels of a panel of filters, and panels of a group. */
 static inline int64_t fc_panel_width(const fc_forward *call) { return fc_call_arithmetic(call)->nr; }
 static inline int64_t fc_panels(const fc_forward *call) {
-    return fc_ceil_div(call->problem.f / call->problem.groups, fc_panel_width(call));
+    return fc_ceil_div(fc_group_outputs(&call->problem), fc_panel_width(call));
 }
 
 #endif

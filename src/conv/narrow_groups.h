@@ -5,6 +5,6 @@
 
 #include "conv/method.h"
 
-extern const fc_method fc_narrow_groups;
+extern const fc_method fc_narrow_groups_method;
 
 #endif

@@ -11,7 +11,7 @@
 
 enum { BLOCKS = 16 /* of pixels that are packed together, at most */ };
 
-static int64_t group_width(const fc_backprop_filter *call) { return call->problem.f / call->problem.groups; }
+static int64_t group_width(const fc_backprop_filter *call) { return fc_group_outputs(&call->problem); }
 
 /* A tile's terms lie in one span: a tap's channels or, where the sum is folded, all terms. */
 static int64_t span(const fc_backprop_filter *call) {
@@ -25,7 +25,8 @@ static int64_t tiles_of_span(const fc_backprop_filter *call) {
 static fc_staging staging_of(const fc_backprop_filter *call) {
     const fc_problem *p = &call->problem;
     const fc_input in = fc_filter_input(call);
-    const int64_t at_once = call->outer.blocks_at_once, rows = call->pixels.rows, wide = fc_column_blocks(call);
+    const int64_t at_once = call->outer_products.blocks_at_once, rows = call->pixels.rows,
+                  wide = fc_column_blocks(call);
     return fc_staging_of(&in, fc_min(fc_max(at_once / wide, 1) * rows, p->oh),
                          fc_min(fc_min(at_once, wide) * call->pixels.columns, p->ow));
 }
@@ -35,13 +36,13 @@ static void choose_staging(fc_backprop_filter *call) {
     const fc_problem *p = &call->problem;
     const fc_tuning *tuning = &call->kernels->tuning;
     const fc_input in = fc_filter_input(call);
-    fc_outer_split *const s = &call->outer;
+    fc_outer_products_split *const s = &call->outer_products;
     const int64_t products = fc_terms(p) / s->term_tasks * group_width(call) / s->channel_tasks;
     const int64_t step = call->x.stride_w < 0 ? -call->x.stride_w : call->x.stride_w;
-    const int gains = step >= tuning->outer_far && products >= tuning->outer_uses * (p->c / p->groups);
+    const int gains = step >= tuning->outer_far && products >= tuning->outer_uses * fc_group_channels(p);
     s->staging = staging_of(call);
-    s->direct = fc_windows_in_place(&in) && (!gains || s->staging.bytes > tuning->outer_stage_bytes);
-    if (s->direct) {
+    s->x_in_place = fc_windows_in_place(&in) && (!gains || s->staging.bytes > tuning->outer_stage_bytes);
+    if (s->x_in_place) {
         s->staging = (fc_staging){0};
     } else if (s->staging.bytes > tuning->outer_stage_bytes) {
         s->blocks_at_once = 1;
@@ -57,12 +58,12 @@ static int reads_unpacked(const fc_backprop_filter *call) {
     const int in_a_row = call->pixels.rows == 1 && dy->stride_h == call->problem.ow * dy->stride_w;
     return dy->stride_c == 1 && !fc_is_converted(dy->dtype) && step <= tuning->outer_near &&
            (fc_column_blocks(call) == 1 || in_a_row) &&
-           call->outer.tiles / call->outer.term_tasks <= tuning->outer_unpacked;
+           call->outer_products.tiles / call->outer_products.term_tasks <= tuning->outer_unpacked;
 }
 
 /* Splits terms and channels into tasks until there are enough for the threads. */
 static void split_tasks(fc_backprop_filter *call, int64_t panels, int threads) {
-    fc_outer_split *const s = &call->outer;
+    fc_outer_products_split *const s = &call->outer_products;
     const int64_t least = call->kernels->tuning.outer_least_tiles;
     s->channel_tasks = fc_ceil_div(panels, call->kernels->tuning.outer_panels);
     s->term_tasks = 1;
@@ -85,7 +86,7 @@ static void prepare(fc_backprop_filter *call, int threads) {
     const fc_arithmetic *gemm = fc_filter_arithmetic(call);
     const int64_t panels = fc_ceil_div(group_width(call), gemm->nr), of_block = pixels->rows * pixels->columns;
     const fc_tuning *tuning = &call->kernels->tuning;
-    fc_outer_split *const s = &call->outer;
+    fc_outer_products_split *const s = &call->outer_products;
     call->blocks = fc_pixel_blocks(call);
     s->blocks_at_once = fc_min(fc_max(fc_min(tuning->outer_pixels / of_block, BLOCKS), 1), call->blocks);
     s->tiles = fc_terms(&call->problem) / span(call) * tiles_of_span(call);
@@ -120,8 +121,7 @@ static void pack_gradients(const work *k, const fc_region *regions, int64_t coun
     const int64_t channel = k->group * group_width(k->call) + k->channel;
     char *to = k->packed;
     for (int64_t f = 0; f < k->channels; f += gemm->nr) {
-        const int64_t columns = fc_min(gemm->nr, k->channels - f),
-                      width = columns > gemm->lanes ? gemm->nr : gemm->lanes;
+        const int64_t columns = fc_min(gemm->nr, k->channels - f), width = fc_vector_columns(gemm, columns);
         for (const fc_region *region = regions; region < regions + count; region++)
             for (int64_t r = 0; r < region->rows; r++, to += region->columns * width * gemm->size) {
                 const int64_t at = region->image * dy->stride_n + (region->row + r) * dy->stride_h +
@@ -179,7 +179,8 @@ static const void **find_inputs(const work *k, const fc_region *region, const fc
 /* How many of the next blocks are added at once: those of a row of blocks or, if that has fewer, of whole rows of an
  * image, which are staged together. */
 static int64_t next_blocks(const fc_backprop_filter *call, int64_t first, int64_t end) {
-    const int64_t columns = fc_column_blocks(call), rows = fc_row_blocks(call), most = call->outer.blocks_at_once;
+    const int64_t columns = fc_column_blocks(call), rows = fc_row_blocks(call),
+                  most = call->outer_products.blocks_at_once;
     const int64_t left_in_row = columns - first % columns, left_in_image = (rows - first / columns % rows) * columns;
     if (left_in_row < columns || most < 2 * columns || end - first < columns)
         return fc_min(most, fc_min(left_in_row, end - first));
@@ -245,7 +246,7 @@ typedef struct chunk {
 static void point_at_gradients(const work *k, const chunk *c, const stretch *s, int64_t f, fc_tiles *tile) {
     const fc_tensor *dy = &k->call->dy;
     const fc_region *region = &c->regions[s->block];
-    const int64_t size = k->gemm->size, lanes = k->gemm->lanes;
+    const int64_t size = k->gemm->size;
     if (k->unpacked) {
         const int64_t row = region->row + s->in.row, column = region->column + s->in.column;
         const int64_t channel = k->group * group_width(k->call) + k->channel + f;
@@ -256,7 +257,7 @@ static void point_at_gradients(const work *k, const chunk *c, const stretch *s, 
         tile->filters_skip = next - s->in.columns * dy->stride_w;
     } else {
         const int64_t panel = c->pixels[c->count] * f, pixel = s->in.row * region->columns + s->in.column;
-        tile->filters_stride = tile->columns > lanes ? 2 * lanes : lanes;
+        tile->filters_stride = fc_vector_columns(k->gemm, tile->columns);
         tile->filters = k->packed + (panel + (c->pixels[s->block] + pixel) * tile->filters_stride) * size;
         tile->filters_skip = (region->columns - s->in.columns) * tile->filters_stride;
     }
@@ -296,8 +297,9 @@ static void add_blocks(const work *k, int64_t first, int64_t count, int is_first
         c.pixels[b + 1] = c.pixels[b] + c.regions[b].rows * c.regions[b].columns;
     }
     const fc_region all = around(&c.regions[0], &c.regions[count - 1]);
-    c.view = call->outer.direct ? fc_view_in_place(&in, k->group)
-                                : fc_stage_region(&in, &all, call->outer.staging.row_bytes, k->staged);
+    c.view = call->outer_products.x_in_place
+                 ? fc_view_in_place(&in, k->group)
+                 : fc_stage_region(&in, &all, call->outer_products.staging.row_bytes, k->staged);
     if (!k->unpacked) pack_gradients(k, c.regions, count);
 
     tiles t;
@@ -320,7 +322,7 @@ static void add_blocks(const work *k, int64_t first, int64_t count, int is_first
 
 /* What a task works with; its number counts term tasks first, then channel tasks, slices and groups. */
 static work work_of(const fc_backprop_filter *call, int64_t task, char *scratch, void *partial) {
-    const fc_outer_split *s = &call->outer;
+    const fc_outer_products_split *s = &call->outer_products;
     const fc_arithmetic *gemm = fc_filter_arithmetic(call);
     const int64_t term_task = task % s->term_tasks, channel_task = task / s->term_tasks % s->channel_tasks;
     const int64_t slice = task / s->term_tasks / s->channel_tasks % call->pixels.slices;
@@ -348,7 +350,7 @@ static void compute(const fc_backprop_filter *call, int64_t task, void *scratch,
     const fc_float_mode callers = fc_float_mode_enter();
     const work k = work_of(call, task, scratch, partial);
     const fc_range blocks = fc_blocks_of_slice(call, k.slice);
-    memset(k.zeros, 0, (size_t)call->outer.zeros_bytes);
+    memset(k.zeros, 0, (size_t)call->outer_products.zeros_bytes);
     for (int64_t b = blocks.first, count; b < blocks.end && !fc_team_stopped(); b += count) {
         count = next_blocks(call, b, blocks.end);
         add_blocks(&k, b, count, b == blocks.first);
@@ -356,4 +358,5 @@ static void compute(const fc_backprop_filter *call, int64_t task, void *scratch,
     fc_float_mode_leave(callers);
 }
 
-const fc_filter_method fc_outer_products = {.name = "outer_products", .prepare = prepare, .task = compute};
+const fc_filter_method fc_outer_products_filter_method = {
+    .name = "outer_products", .prepare = prepare, .task = compute};

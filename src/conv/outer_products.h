@@ -4,6 +4,6 @@
 
 #include "conv/filter_method.h"
 
-extern const fc_filter_method fc_outer_products;
+extern const fc_filter_method fc_outer_products_filter_method;
 
 #endif

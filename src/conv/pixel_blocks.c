@@ -3,8 +3,6 @@
 #include "base/float_mode.h"
 #include <string.h>
 
-enum { SUM_PART = 1 << 14 /* elements of the gradient in one sum */ };
-
 int64_t fc_column_blocks(const fc_backprop_filter *call) { return fc_ceil_div(call->problem.ow, call->pixels.columns); }
 int64_t fc_row_blocks(const fc_backprop_filter *call) { return fc_ceil_div(call->problem.oh, call->pixels.rows); }
 int64_t fc_pixel_blocks(const fc_backprop_filter *call) {
@@ -15,7 +13,7 @@ void fc_split_slices(fc_backprop_filter *call) {
     const int64_t count = fc_gradients(&call->problem), slices = call->pixels.slices;
     const int64_t totals = call->pixels.portions > 1 ? 2 : 0;
     call->in_place = slices == 1 && !totals && !fc_is_converted(call->x.dtype);
-    call->sums = call->in_place ? 0 : fc_ceil_div(count, SUM_PART);
+    call->sum_tasks = call->in_place ? 0 : fc_ceil_div(count, call->kernels->tuning.outer_sum_elements);
     call->partial_bytes =
         call->in_place ? 0 : fc_round_up((slices + totals) * count * fc_filter_arithmetic(call)->size);
 }
@@ -49,7 +47,8 @@ void fc_sum_slices(const fc_backprop_filter *call, int64_t sum, void *partial) {
     const fc_arithmetic *kernels = fc_filter_arithmetic(call);
     const fc_dtype dtype = call->x.dtype;
     const int64_t size = kernels->size, total = fc_gradients(&call->problem);
-    const int64_t first = sum * SUM_PART, count = fc_min(SUM_PART, total - first);
+    const int64_t most = call->kernels->tuning.outer_sum_elements, first = sum * most;
+    const int64_t count = fc_min(most, total - first);
     const int64_t slices = call->pixels.slices, portions = call->pixels.portions;
     char *const sums = (char *)partial + first * size;
     for (int64_t step = 1; step < slices; step *= 2)

@@ -13,15 +13,19 @@ static void prepare(fc_forward *call, int threads) {
         p->w = p->ow = p->n * p->h * p->w;
         p->n = p->h = p->oh = 1;
     }
-    fc_implicit_gemm.prepare(call, threads);
+    fc_implicit_gemm_method.prepare(call, threads);
 }
 
-static void compute(const fc_forward *call, int64_t task, void *scratch) { fc_implicit_gemm.task(call, task, scratch); }
-static int64_t packed_size(const fc_forward *call) { return fc_implicit_gemm.packed_size(call); }
-static int64_t pack_tasks(const fc_forward *call) { return fc_implicit_gemm.pack_tasks(call); }
-static void pack(const fc_forward *call, int64_t task, void *packed) { fc_implicit_gemm.pack(call, task, packed); }
+static void compute(const fc_forward *call, int64_t task, void *scratch) {
+    fc_implicit_gemm_method.task(call, task, scratch);
+}
+static int64_t packed_size(const fc_forward *call) { return fc_implicit_gemm_method.packed_size(call); }
+static int64_t pack_tasks(const fc_forward *call) { return fc_implicit_gemm_method.pack_tasks(call); }
+static void pack(const fc_forward *call, int64_t task, void *packed) {
+    fc_implicit_gemm_method.pack(call, task, packed);
+}
 
-const fc_method fc_pointwise = {
+const fc_method fc_pointwise_method = {
     .name = "pointwise",
     .holds = 1,
     .prepare = prepare,

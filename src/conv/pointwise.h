@@ -6,6 +6,6 @@
 
 #include "conv/method.h"
 
-extern const fc_method fc_pointwise;
+extern const fc_method fc_pointwise_method;
 
 #endif

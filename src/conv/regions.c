@@ -1,6 +1,10 @@
 /* How outputs are cut into regions, for a number of threads, and how regions are stored. */
 #include "conv/regions.h"
 
+enum {
+    PANEL_PIXELS = 25 /* A region has its pixels split, not its panels, if it has more than these for each panel. */
+};
+
 int64_t fc_region_rows(const fc_forward *call, const fc_regions *r) {
     return (r->images > 1 ? 1 : call->problem.n) * call->problem.oh;
 }
@@ -9,7 +13,7 @@ int64_t fc_region_rows(const fc_forward *call, const fc_regions *r) {
 static void measure(fc_forward *call, const fc_region_rules *rules) {
     const fc_problem *p = &call->problem;
     fc_regions *const r = rules->regions;
-    const int64_t channels = fc_ceil_div(r->panels, r->channel_tasks) * r->panel;
+    const int64_t channels = fc_ceil_div(r->panels, r->channel_tasks) * r->panel_width;
     r->in_place = rules->in_place && rules->in_place(call);
     call->tasks = r->images * r->row_tasks * r->column_tasks * p->groups * r->channel_tasks;
     rules->measure(call, fc_ceil_div(fc_region_rows(call, r), r->row_tasks), fc_ceil_div(p->ow, r->column_tasks),
@@ -40,7 +44,7 @@ static void split_for_threads(fc_forward *call, const fc_region_rules *rules, in
     while (call->tasks < FC_TASKS * threads) {
         const int64_t width = fc_ceil_div(r->panels, r->channel_tasks);
         const int wide = width > 1, tall = r->pixels >= 2 * least;
-        if (wide && !(tall && (rules->packs_once(call, width) || r->pixels > 25 * width))) {
+        if (wide && !(tall && (rules->packs_once(call, width) || r->pixels > PANEL_PIXELS * width))) {
             r->channel_tasks = fc_min(2 * r->channel_tasks, r->panels);
             measure(call, rules);
         } else if (!tall || !split_pixels(call, rules)) {
@@ -76,8 +80,8 @@ fc_region fc_locate(const fc_forward *call, const fc_regions *r, int64_t task) {
 
     const int64_t rows = fc_region_rows(call, r), row = fc_split_start(rows, r->row_tasks, row_task);
     const int64_t column = fc_split_start(p->ow, r->column_tasks, column_task);
-    const int64_t channel = fc_split_start(r->panels, r->channel_tasks, channel_task) * r->panel;
-    const int64_t end = fc_split_start(r->panels, r->channel_tasks, channel_task + 1) * r->panel;
+    const int64_t channel = fc_split_start(r->panels, r->channel_tasks, channel_task) * r->panel_width;
+    const int64_t end = fc_split_start(r->panels, r->channel_tasks, channel_task + 1) * r->panel_width;
     return (fc_region){.image = image,
                        .row = row,
                        .rows = fc_split_start(rows, r->row_tasks, row_task + 1) - row,
@@ -85,7 +89,7 @@ fc_region fc_locate(const fc_forward *call, const fc_regions *r, int64_t task) {
                        .columns = fc_split_start(p->ow, r->column_tasks, column_task + 1) - column,
                        .group = group,
                        .channel = channel,
-                       .channels = fc_min(end, p->f / p->groups) - channel};
+                       .channels = fc_min(end, fc_group_outputs(p)) - channel};
 }
 
 int fc_is_dense(const fc_forward *call) {
@@ -96,7 +100,7 @@ int fc_is_dense(const fc_forward *call) {
 }
 
 static int64_t first_channel(const fc_forward *call, const fc_region *region) {
-    return region->group * (call->problem.f / call->problem.groups) + region->channel;
+    return region->group * fc_group_outputs(&call->problem) + region->channel;
 }
 
 void *fc_region_in_place(const fc_forward *call, const fc_region *region) {

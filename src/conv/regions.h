@@ -6,8 +6,9 @@
 
 /* What a method says of its regions. */
 typedef struct fc_region_rules {
-    fc_regions *regions; /* in the call's split; images, row_tasks, column_tasks, panels and panel are set already */
-    int64_t most_sums;   /* bytes of a region's sums in scratch */
+    fc_regions
+        *regions; /* in the call's split; images, row_tasks, column_tasks, panels and panel_width are set already */
+    int64_t most_sums; /* bytes of a region's sums in scratch */
 
     /* Whether sums are built in y; null: never. */
     int (*in_place)(const fc_forward *call);

@@ -11,7 +11,7 @@
 #include "conv/regions.h"
 #include <string.h>
 
-enum { VECTOR = 64 /* bytes of the widest vector */ };
+enum { VECTOR = FC_MOST_LANES * sizeof(float) /* bytes of the widest vector */ };
 
 /* What one call works with. */
 typedef struct work {
@@ -44,7 +44,7 @@ static fc_view stage_planes(const work *k, const fc_region *region) {
     const fc_axis h = fc_axis_h(p), w = fc_axis_w(p);
     const fc_range rows = fc_axis_cells(&h, (fc_range){region->row, region->row + region->rows});
     const int64_t left = fc_axis_cell(&w, region->column, 0), columns = fc_axis_reach(&w, region->columns);
-    const fc_range inside = fc_range_within((fc_range){0, columns}, fc_axis_steps_inside(left, 1, p->w));
+    const fc_range inside = fc_axis_cells_inside(left, columns, p->w);
     const int64_t count = fc_range_count(inside);
     for (int64_t y = rows.first; y < rows.end; y++) {
         char *const to = k->staged + (y - rows.first) * row_bytes;
@@ -158,8 +158,8 @@ static void filter(const work *k) {
     const fc_input in = fc_input_of(call);
     const fc_region *region = k->region;
     pack_filters(k);
-    const fc_range direct = read_in_place(k);
-    const fc_range sides[2] = {{region->column, direct.first}, {direct.end, region->column + region->columns}};
+    const fc_range unstaged = read_in_place(k);
+    const fc_range sides[2] = {{region->column, unstaged.first}, {unstaged.end, region->column + region->columns}};
     for (int i = 0; i < 2; i++) {
         fc_region side = *region;
         side.column = sides[i].first;
@@ -170,9 +170,9 @@ static void filter(const work *k) {
                                  : fc_stage_region(&in, &side, call->spatial.regions.staging.row_bytes, k->staged);
         filter_columns(k, &view, side.column, side.columns);
     }
-    if (fc_range_count(direct)) {
+    if (fc_range_count(unstaged)) {
         const fc_view view = fc_view_in_place(&in, 0);
-        filter_columns(k, &view, direct.first, fc_range_count(direct));
+        filter_columns(k, &view, unstaged.first, fc_range_count(unstaged));
     }
     store(k);
 }
@@ -205,7 +205,7 @@ static void prepare(fc_forward *call, int threads) {
         .regions = r, .most_sums = tuning->spatial_sum_bytes, .in_place = in_place, .measure = measure};
     r->images = p->n;
     r->panels = 1;
-    r->panel = p->f;
+    r->panel_width = p->f;
     r->column_tasks = fc_ceil_div(p->ow, tuning->spatial_columns);
     const int64_t columns = fc_ceil_div(p->ow, r->column_tasks);
     r->row_tasks = fc_ceil_div(fc_region_rows(call, r), 1 + tuning->spatial_pixels / columns);
@@ -229,4 +229,4 @@ static void compute(const fc_forward *call, int64_t task, void *scratch) {
     fc_float_mode_leave(callers);
 }
 
-const fc_method fc_spatial = {.name = "spatial", .prepare = prepare, .task = compute};
+const fc_method fc_spatial_method = {.name = "spatial", .prepare = prepare, .task = compute};

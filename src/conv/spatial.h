@@ -5,6 +5,6 @@
 
 #include "conv/method.h"
 
-extern const fc_method fc_spatial;
+extern const fc_method fc_spatial_method;
 
 #endif

@@ -48,7 +48,7 @@ static void stage_block(work *k, const fc_region *region) {
     const fc_axis h = fc_axis_h(p);
     const int64_t size = k->kernels->size, columns = input_columns(p, region->columns);
     const int64_t left = region->column - p->pad_left;
-    const fc_range inside = fc_range_within((fc_range){0, columns}, fc_axis_steps_inside(left, 1, p->w));
+    const fc_range inside = fc_axis_cells_inside(left, columns, p->w);
     const fc_range rows = fc_axis_cells(&h, (fc_range){region->row, region->row + region->rows});
     const int64_t count = fc_range_count(inside);
     k->top = rows.first;
@@ -108,4 +108,4 @@ static void compute(const fc_backprop_filter *call, int64_t task, void *scratch,
     fc_float_mode_leave(callers);
 }
 
-const fc_filter_method fc_spatial_gradient_method = {.name = "spatial", .prepare = prepare, .task = compute};
+const fc_filter_method fc_spatial_filter_method = {.name = "spatial", .prepare = prepare, .task = compute};

@@ -33,11 +33,12 @@
 #define FC_COLUMN_generic_fma(generic, ...) generic
 #define FC_COLUMN_avx2(generic, avx2, ...) avx2
 #define FC_COLUMN_avx512(generic, avx2, avx512, ...) avx512
-#define FC_COLUMN_neon(generic, avx2, avx512, neon) neon
+#define FC_COLUMN_neon(generic, avx2, avx512, neon, ...) neon
 
 enum {
-    FC_MOST_MR = 16, /* no instruction set has a larger MR */
-    FC_TASKS = 4     /* tasks for each thread, for all to end together though one is interrupted */
+    FC_MOST_MR = 16,    /* no instruction set has a larger MR, */
+    FC_MOST_LANES = 16, /* nor a vector of more floats */
+    FC_TASKS = 4        /* tasks for each thread, for all to end together though one is interrupted */
 };
 
 #define FC_TUNE(name, ...) int name;

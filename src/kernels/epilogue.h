@@ -13,8 +13,8 @@ typedef enum fc_activation {
     FC_HARD_SWISH,
     FC_SIGMOID,
     FC_TANH,
-    FC_GELU,     /* this and the next are not in an epilogue of the public interface, but in */
-    FC_GELU_TANH /* fastconv.nn.gelu: exact and approximate */
+    FC_GELU,     /* fastconv.nn.gelu, exact; not in an epilogue of the public interface */
+    FC_GELU_TANH /* fastconv.nn.gelu, approximate; not there either */
 } fc_activation;
 
 /* Each sum gets a bias, if there are any, and then the activation. */

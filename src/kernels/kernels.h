@@ -56,6 +56,11 @@ static inline const fc_arithmetic *fc_arithmetic_of(const fc_kernels *kernels, f
     return type == FC_F64 ? &kernels->f64 : type == FC_I32 ? &kernels->i32 : &kernels->f32;
 }
 
+/* Columns of the whole vectors, 1 or 2, that hold so many columns of a panel. */
+static inline int fc_vector_columns(const fc_arithmetic *arithmetic, int64_t columns) {
+    return columns > arithmetic->lanes ? arithmetic->nr : arithmetic->lanes;
+}
+
 /* dispatch.c: the instruction sets in this build, best first, and whether this CPU has them. */
 int fc_kernels_count(void);
 const fc_kernels *fc_kernels_built(int index);

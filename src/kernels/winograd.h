@@ -2,6 +2,7 @@
 #ifndef FC_KERNELS_WINOGRAD_H
 #define FC_KERNELS_WINOGRAD_H
 
+#include "isa/tuning.h"
 #include <stdint.h>
 
 /* At one cell, the products of tiles and panels of filters: tiles in groups of as many as the kernel takes at a time,
@@ -63,7 +64,7 @@ typedef int fc_winograd_output_fn(const void *m, int64_t plane, int columns, voi
 typedef void fc_magnitudes_fn(const void *const *pixels, int64_t count, const float *weights, int64_t channels,
                               float alone, float *magnitudes);
 
-enum { FC_MEASURED_TILES = 16 /* tiles of one call, at most: as many as a vector has lanes */ };
+enum { FC_MEASURED_TILES = FC_MOST_LANES /* tiles of one call, at most */ };
 
 /* The pixels under a row of tiles, as far as they lie in the image: its rows, and its columns from `from` to `end`.
  * Each tile takes `step` columns, and the first `rest` of the next tile's. Steps count elements. */

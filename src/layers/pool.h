@@ -14,8 +14,8 @@ typedef struct fc_pool {
     fc_tensor x;     /* of a floating type, channels side by side; not used by the gradient of an average */
     void *y;         /* the result, dense */
     int64_t *places; /* of the maxima in their image, row * w + column, dense; null: not wanted */
-    const void *dy;  /* or the result's gradient, dense, */
-    void *dx;        /* and the input's, dense */
+    const void *dy;  /* of the gradient: that of the result, dense */
+    void *dx;        /* of the gradient: that of the input, dense */
     fc_dtype dtype;
 
     int64_t row_tasks, channel_tasks, tasks; /* set by fc_pool_split */

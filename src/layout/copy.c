@@ -5,8 +5,8 @@
 
 enum {
     BLOCK = 16,                     /* rows and columns of a transposition's step: 16 lines in, 16 out */
-    DENSE = 8 * BLOCK,              /* converted elements that are laid out densely at a time, */
-    DENSE_PANEL = 4 * BLOCK * BLOCK /* and of filters */
+    DENSE = 8 * BLOCK,              /* elements of a pixel that are laid out densely at a time, to be converted */
+    DENSE_PANEL = 4 * BLOCK * BLOCK /* elements of filters that are */
 };
 
 static void copy_2(fc_matrix from, fc_matrix to) {
@@ -158,6 +158,31 @@ void fc_stage_pixels(const fc_kernels *kernels, fc_dtype dtype, const fc_matrix 
             widen(dense, wide + c, count);
         }
     }
+}
+
+static void repeat_4(uint32_t *elements, int64_t count, int64_t times) {
+    for (int64_t i = count - 1; i >= 0; i--) {
+        const uint32_t element = elements[i];
+        for (int64_t t = times - 1; t >= 0; t--) elements[i * times + t] = element;
+    }
+}
+
+static void repeat_8(uint64_t *elements, int64_t count, int64_t times) {
+    for (int64_t i = count - 1; i >= 0; i--) {
+        const uint64_t element = elements[i];
+        for (int64_t t = times - 1; t >= 0; t--) elements[i * times + t] = element;
+    }
+}
+
+void fc_stage_repeated(const fc_kernels *kernels, fc_dtype dtype, const fc_matrix *from, int64_t times, void *to) {
+    const int64_t size = fc_arithmetic_of(kernels, dtype)->size;
+    fc_stage_pixels(kernels, dtype, from, to, from->columns * times);
+    char *pixel = to;
+    for (int64_t i = 0; i < from->rows && times > 1; i++, pixel += from->columns * times * size)
+        if (size == 4) /* from the end, so that the copies may begin where the elements do */
+            repeat_4((uint32_t *)pixel, from->columns, times);
+        else
+            repeat_8((uint64_t *)pixel, from->columns, times);
 }
 
 void fc_store_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *sums, const fc_matrix *pixels) {

@@ -7,7 +7,7 @@
 
 /* A matrix of elements in any layout; the steps to the next row and column count elements. */
 typedef struct fc_matrix {
-    void *data; /* where a function reads from a matrix it does not write to it */
+    void *data; /* not written to where the matrix is a source */
     int64_t rows, columns;
     int64_t row, column;
 } fc_matrix;
@@ -28,6 +28,9 @@ void fc_pack_panels(const fc_kernels *kernels, fc_dtype dtype, const fc_matrix *
 /* Copies pixels of this dtype, rows of channels, to dense channels of the accumulator's type, `pitch` elements from
  * pixel to pixel. */
 void fc_stage_pixels(const fc_kernels *kernels, fc_dtype dtype, const fc_matrix *from, void *to, int64_t pitch);
+
+/* The same with each channel `times` times, side by side, and without a gap between pixels. */
+void fc_stage_repeated(const fc_kernels *kernels, fc_dtype dtype, const fc_matrix *from, int64_t times, void *to);
 
 /* The way back: copies dense sums, [pixel][channel] of the accumulator's type, to pixels of this dtype. */
 void fc_store_pixels(const fc_kernels *kernels, fc_dtype dtype, const void *sums, const fc_matrix *to);

@@ -4,7 +4,7 @@
 int fc_evenly_spaced(const fc_forward *call) {
     const fc_problem *p = &call->problem;
     const fc_filters *w = &call->w;
-    const int64_t tap = p->c / p->groups * w->depth;
+    const int64_t tap = fc_group_channels(p) * w->depth;
     return (w->w == tap || p->kw == 1) && (w->h == p->kw * tap || p->kh == 1);
 }
 
@@ -18,12 +18,12 @@ int fc_reads_unpacked(const fc_forward *call, int64_t pixels) {
 static void pack_columns(const fc_forward *call, const char *filters, const fc_block *range, int64_t columns, int width,
                          char *to) {
     const fc_filters *w = &call->w;
-    const int64_t depth = call->problem.c / call->problem.groups, size = fc_dtype_size(call->x.dtype);
+    const int64_t depth = fc_group_channels(&call->problem), size = fc_dtype_size(call->x.dtype);
     const int64_t terms = range->run_count * range->length, row_size = width * fc_call_arithmetic(call)->size;
     int64_t term = fc_first_term(&call->sum, range);
     for (int64_t left = terms, done; left > 0; term += done, left -= done, to += done * row_size) {
-        const int64_t tap = term / depth, channel = term % depth, kw = call->problem.kw;
-        const int64_t at = tap / kw * w->h + tap % kw * w->w + channel * w->depth;
+        const int64_t tap = term / depth, channel = term % depth;
+        const int64_t at = fc_tap_offset(&call->problem, w, tap) + channel * w->depth;
         done = fc_evenly_spaced(call) ? left : fc_min(depth - channel, left);
         const fc_matrix rows = fc_matrix_of(filters + at * size, done, columns, w->depth, w->column);
         fc_pack_panels(call->kernels, call->x.dtype, &rows, width, to, terms * width);
@@ -39,8 +39,7 @@ void fc_pack_range(const fc_forward *call, int unpacked, const fc_region *region
         const int64_t left = region->channels - f;
         columns = left > gemm->nr ? fc_min(left / gemm->nr, together) * gemm->nr : left;
         if (unpacked && fc_min(columns, gemm->nr) % gemm->lanes == 0) continue;
-        pack_columns(call, filters + f * column_size, range, columns, columns > gemm->lanes ? gemm->nr : gemm->lanes,
-                     packed);
+        pack_columns(call, filters + f * column_size, range, columns, fc_vector_columns(gemm, columns), packed);
     }
 }
 
@@ -49,12 +48,12 @@ static int64_t group_bytes(const fc_forward *call) {
     return fc_panels(call) * fc_panel_width(call) * terms * fc_call_arithmetic(call)->size;
 }
 
-int64_t fc_bank_size(const fc_forward *call) { return call->problem.groups * group_bytes(call); }
+int64_t fc_packed_filters_size(const fc_forward *call) { return call->problem.groups * group_bytes(call); }
 
-int64_t fc_bank_tasks(const fc_forward *call) { return call->problem.groups; }
+int64_t fc_packed_filters_tasks(const fc_forward *call) { return call->problem.groups; }
 
-void fc_pack_bank(const fc_forward *call, int64_t task, void *packed) {
-    const fc_region region = {.group = task, .channels = call->problem.f / call->problem.groups};
+void fc_pack_filters(const fc_forward *call, int64_t task, void *packed) {
+    const fc_region region = {.group = task, .channels = fc_group_outputs(&call->problem)};
     const char *filters = (const char *)call->w.data + task * call->w.group * fc_dtype_size(call->x.dtype);
     const fc_block all = {0, call->sum.runs, 0, call->sum.run_length};
     fc_pack_range(call, 0, &region, filters, &all, (char *)packed + task * group_bytes(call));

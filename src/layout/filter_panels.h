@@ -19,11 +19,12 @@ void fc_pack_range(const fc_forward *call, int unpacked, const fc_region *region
                    const fc_block *range, char *packed);
 
 /* All filters packed for several calls, a group a task, and how many bytes that takes. */
-int64_t fc_bank_size(const fc_forward *call);
-int64_t fc_bank_tasks(const fc_forward *call);
-void fc_pack_bank(const fc_forward *call, int64_t task, void *packed);
+int64_t fc_packed_filters_size(const fc_forward *call);
+int64_t fc_packed_filters_tasks(const fc_forward *call);
+void fc_pack_filters(const fc_forward *call, int64_t task, void *packed);
 
-/* Where a group's panels begin in what fc_pack_bank packed: as fc_pack_range packs the whole sum for all its channels.
+/* Where a group's panels begin in what fc_pack_filters packed: as fc_pack_range packs the whole sum for all its
+ * channels.
  */
 const char *fc_packed_group(const fc_forward *call, const void *packed, int64_t group);
 

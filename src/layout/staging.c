@@ -41,22 +41,20 @@ static int64_t lattice_most(const fc_axis *a, int64_t outputs) {
     return fc_min((fc_axis_reach(a, outputs) - 1) / step + 1, (a->size - 1) / step + 1);
 }
 
-static int64_t group_channels(const fc_problem *p) { return p->c / p->groups; }
-
 /* Whether a folded sum's terms are copied for each output. */
 static int has_own_terms(const fc_problem *p) { return p->dilation_w > 1 || p->stride_w > p->kw; }
 
 static int64_t term_size(const fc_input *in) { return fc_arithmetic_of(in->kernels, in->x->dtype)->size; }
 
 /* Elements from a staged pixel to the next. */
-static int64_t pixel_pitch(const fc_problem *p) { return (group_channels(p) + 15) / 16 * 16 | 16; }
+static int64_t pixel_pitch(const fc_problem *p) { return (fc_group_channels(p) + 15) / 16 * 16 | 16; }
 
 /* Whether rows are staged once for each tap: where taps are dilated, most rows between them may be unused. */
 static int stages_by_tap(const fc_axis *h, int64_t rows) { return lattice_most(h, rows) > h->taps * rows; }
 
 int fc_windows_in_place(const fc_input *in) {
     if (fc_is_converted(in->x->dtype) || in->sum->folded) return 0;
-    return in->x->stride_c == 1 || group_channels(in->problem) == 1;
+    return in->x->stride_c == 1 || fc_group_channels(in->problem) == 1;
 }
 
 int fc_is_aliased(const fc_input *in) {
@@ -64,7 +62,7 @@ int fc_is_aliased(const fc_input *in) {
     const fc_tuning *t = &in->kernels->tuning;
     const int64_t step = p->stride_w * in->x->stride_w * fc_dtype_size(in->x->dtype);
     const int many = fc_arithmetic_of(in->kernels, in->x->dtype)->mr > t->cache_ways && p->ow > 1;
-    return group_channels(p) > 1 && many && step % t->cache_alias_bytes == 0;
+    return fc_group_channels(p) > 1 && many && step % t->cache_alias_bytes == 0;
 }
 
 fc_view fc_view_in_place(const fc_input *in, int64_t group) {
@@ -72,7 +70,7 @@ fc_view fc_view_in_place(const fc_input *in, int64_t group) {
     const fc_tensor *x = in->x;
     const int64_t size = fc_dtype_size(x->dtype);
     const int64_t h = x->stride_h * size, w = x->stride_w * size;
-    const int64_t corner = group * group_channels(p) * x->stride_c * size - p->pad_top * h - p->pad_left * w;
+    const int64_t corner = group * fc_group_channels(p) * x->stride_c * size - p->pad_top * h - p->pad_left * w;
     return (fc_view){.origin = (uintptr_t)x->data + (uintptr_t)corner,
                      .image = x->stride_n * size,
                      .row = p->stride_h * h,
@@ -88,9 +86,9 @@ fc_staging fc_staging_of(const fc_input *in, int64_t rows, int64_t columns) {
     if (!in->sum->folded)
         terms = lattice_most(&w, columns) * pixel_pitch(p);
     else if (has_own_terms(p))
-        terms = columns * p->kw * group_channels(p);
+        terms = columns * p->kw * fc_group_channels(p);
     else
-        terms = ((columns - 1) * p->stride_w + p->kw) * group_channels(p);
+        terms = fc_axis_reach(&w, columns) * fc_group_channels(p);
     const int64_t row_bytes = fc_round_up(terms * term_size(in));
     return (fc_staging){row_bytes, row_bytes * fc_min(lattice_most(&h, rows), p->kh * rows)};
 }
@@ -98,14 +96,14 @@ fc_staging fc_staging_of(const fc_input *in, int64_t rows, int64_t columns) {
 /* Pixels of an image row, `step` of the image's cells apart. */
 static fc_matrix pixels_of(const fc_input *in, const char *row, int64_t first, int64_t count, int64_t step) {
     const fc_tensor *x = in->x;
-    return fc_matrix_of(row + first * x->stride_w * fc_dtype_size(x->dtype), count, group_channels(in->problem),
+    return fc_matrix_of(row + first * x->stride_w * fc_dtype_size(x->dtype), count, fc_group_channels(in->problem),
                         step * x->stride_w, x->stride_c);
 }
 
 /* Where a row of the image, of the region's group, begins. */
 static const char *row_at(const fc_input *in, const fc_region *region, int64_t iy) {
     const fc_tensor *x = in->x;
-    const int64_t channel = region->group * group_channels(in->problem);
+    const int64_t channel = region->group * fc_group_channels(in->problem);
     return (const char *)x->data +
            (region->image * x->stride_n + iy * x->stride_h + channel * x->stride_c) * fc_dtype_size(x->dtype);
 }
@@ -114,7 +112,7 @@ static const char *row_at(const fc_input *in, const fc_region *region, int64_t i
 static void stage_own_terms(const fc_input *in, const fc_region *region, const char *row, char *to) {
     const fc_problem *p = in->problem;
     const fc_axis w = fc_axis_w(p);
-    const int64_t channels = group_channels(p), cell = channels * term_size(in);
+    const int64_t channels = fc_group_channels(p), cell = channels * term_size(in);
     for (int64_t o = region->column; o < region->column + region->columns; o++)
         for (int64_t j = 0; j < p->kw; j++, to += cell) {
             const int64_t ix = fc_axis_cell(&w, o, j);
@@ -133,12 +131,12 @@ static void stage_folded_rows(const fc_input *in, const fc_region *region, int64
                               char *to, int64_t row_bytes) {
     const fc_problem *p = in->problem;
     const fc_tensor *x = in->x;
-    const int64_t channels = group_channels(p), size = term_size(in),
-                  start = region->column * p->stride_w - p->pad_left;
-    const fc_range all = {0, (region->columns - 1) * p->stride_w + p->kw};
-    const fc_range inside = fc_range_within(all, fc_axis_steps_inside(start, 1, p->w));
-    const int64_t pixels = fc_range_count(inside), before = inside.first * channels * size;
-    const int64_t after = (all.end - inside.end) * channels * size, filled = pixels * channels * size;
+    const fc_axis w = fc_axis_w(p);
+    const int64_t cell = fc_group_channels(p) * term_size(in), channels = fc_group_channels(p);
+    const int64_t start = fc_axis_cell(&w, region->column, 0), cells = fc_axis_reach(&w, region->columns);
+    const fc_range inside = fc_axis_cells_inside(start, cells, p->w);
+    const int64_t pixels = fc_range_count(inside), before = inside.first * cell, filled = pixels * cell;
+    const int64_t after = (cells - inside.end) * cell;
     for (int64_t r = 0; r < count && before; r++) memset(to + r * row_bytes, 0, (size_t)before);
     for (int64_t r = 0; r < count && after; r++) memset(to + r * row_bytes + before + filled, 0, (size_t)after);
     if (pixels == 0) return;
@@ -146,7 +144,7 @@ static void stage_folded_rows(const fc_input *in, const fc_region *region, int64
     const char *const first = row_at(in, region, iy) + (start + inside.first) * x->stride_w * fc_dtype_size(x->dtype);
     if (channels == 1 || x->stride_w == channels * x->stride_c) {
         const fc_matrix rows = fc_matrix_of(first, count, pixels * channels, step * x->stride_h, column);
-        fc_stage_pixels(in->kernels, x->dtype, &rows, to + before, row_bytes / size);
+        fc_stage_pixels(in->kernels, x->dtype, &rows, to + before, row_bytes / term_size(in));
         return;
     }
     for (int64_t r = 0; r < count; r++) {
@@ -202,7 +200,7 @@ fc_view fc_stage_region(const fc_input *in, const fc_region *region, int64_t row
     }
 
     if (in->sum->folded) {
-        view.column = (has_own_terms(p) ? p->kw : p->stride_w) * group_channels(p) * term_size(in);
+        view.column = (has_own_terms(p) ? p->kw : p->stride_w) * fc_group_channels(p) * term_size(in);
     } else {
         const lattice columns = lattice_of(&w, region->column, region->columns);
         const int64_t pitch = pixel_pitch(p) * term_size(in);

@@ -22,7 +22,7 @@ enum { PAUSES = 16 }; /* between two looks at the clock */
 
 enum {
     JOBS = 64,         /* at a time; further callers compute alone */
-    MOST_SHARES = 128, /* of a job's tasks, a cache line each; more threads than that share them */
+    MOST_QUEUES = 128, /* of a job's tasks, a cache line each; more threads than that share them */
 };
 
 /* The state of a job, in one word, so that a thread joins it, and its caller closes it, in one step. */
@@ -40,8 +40,8 @@ typedef struct job {
     uint32_t taken; /* whether a caller has it; jobs are never freed, so a late look at one finds memory */
     fc_task_function run;
     const void *call;
-    fc_task_queue *shares;
-    int share_count;
+    fc_task_queue *queues;
+    int queue_count;
     uint32_t stopped; /* the caller was interrupted: no further task is begun */
     char line[24];    /* jobs lie in cache lines of their own */
 } job;
@@ -84,7 +84,7 @@ static int take_tasks(job *j, int slot, int preferred, int (*interrupted)(void))
     if (interrupted) at_hand.looked = fc_now();
     int stopped;
     while (!(stopped = fc_team_stopped())) {
-        const int64_t task = fc_next_task(j->shares, j->share_count, preferred);
+        const int64_t task = fc_next_task(j->queues, j->queue_count, preferred);
         if (task < 0) break;
         j->run(j->call, task, slot);
     }
@@ -102,7 +102,7 @@ static int join_one(int member) {
             if (!__atomic_compare_exchange_n(&j->state, &state, joined, 0, __ATOMIC_ACQUIRE, __ATOMIC_RELAXED))
                 continue;
             /* A member prefers the same tasks in every equal call, whichever slot it gets. */
-            take_tasks(j, 1 + field(state, JOINED), (1 + member) % j->share_count, NULL);
+            take_tasks(j, 1 + field(state, JOINED), (1 + member) % j->queue_count, NULL);
             const uint32_t before = __atomic_fetch_sub(&j->state, 1u << RUNNING, __ATOMIC_ACQ_REL);
             if (before & SLEEPING && field(before, RUNNING) == 1) fc_wake(&j->state, 1);
             return 1;
@@ -177,7 +177,7 @@ static void wait_for_end(job *j, int (*interrupted)(void)) {
 }
 
 int fc_team_run(fc_task_function run, const void *call, int64_t tasks, int slots, int (*interrupted)(void)) {
-    fc_task_queue shares[MOST_SHARES];
+    fc_task_queue queues[MOST_QUEUES];
     job alone, *j = NULL;
     if (tasks < slots) slots = (int)tasks;
     if (slots > 1 && fc_team_members() > 0) j = take_job();
@@ -187,10 +187,10 @@ int fc_team_run(fc_task_function run, const void *call, int64_t tasks, int slots
     }
     j->run = run;
     j->call = call;
-    j->shares = shares;
-    j->share_count = slots < MOST_SHARES ? slots : MOST_SHARES;
+    j->queues = queues;
+    j->queue_count = slots < MOST_QUEUES ? slots : MOST_QUEUES;
     j->stopped = 0;
-    fc_split_tasks(shares, j->share_count, tasks);
+    fc_split_tasks(queues, j->queue_count, tasks);
     if (j == &alone) return take_tasks(j, 0, 0, interrupted);
     const uint32_t process = forks;
     post(j, slots - 1);

@@ -59,7 +59,7 @@ static fc_winograd_gradient_layout layout_of(const fc_backprop_filter *call) {
     l.sums = l.gradients + g.cells * l.gradients_plane * size;
     l.chunk = l.sums + g.sub.count * g.cells * l.sums_plane * size;
     l.patch = l.chunk + fc_round_up(channels * panel_width(call) * size);
-    l.outputs = l.patch + (call->winograd.direct ? 0 : fc_segment_pixels(&part, &g) * g.pitch * size);
+    l.outputs = l.patch + (call->winograd.x_in_place ? 0 : fc_segment_pixels(&part, &g) * g.pitch * size);
     l.taps = l.outputs + fc_round_up(g.m_rows * g.m_columns * columns * size);
     l.indirection = l.taps + fc_round_up(g.sub.rows * g.sub.columns * columns * size);
     l.size = l.indirection + fc_round_up(block_of(channels) * (int64_t)sizeof(void *));
@@ -96,13 +96,13 @@ static void prepare(fc_backprop_filter *call, int threads) {
     const fc_input in = fc_filter_input(call);
     fc_winograd_gradient_split *const s = &call->winograd;
     const int64_t slices = call->pixels.slices;
-    s->direct = fc_windows_in_place(&in);
+    s->x_in_place = fc_windows_in_place(&in);
     s->grid = fc_grid_of(&call->problem, &call->tile, 1);
     call->blocks = fc_ceil_div(s->grid.tiles, call->pixels.columns);
     split_ranges(call, threads);
     call->tasks = slices * s->channel_tasks * s->column_tasks;
     fc_split_slices(call);
-    s->finite_at = fc_round_up(call->sums ? slices * fc_gradients(&call->problem) * (int64_t)sizeof(float) : 0);
+    s->finite_at = fc_round_up(call->sum_tasks ? slices * fc_gradients(&call->problem) * (int64_t)sizeof(float) : 0);
     call->partial_bytes = fc_round_up(s->finite_at + call->tasks + fc_exponents_size(call));
     s->at = layout_of(call);
     call->scratch_bytes = s->at.size;
@@ -123,7 +123,7 @@ static void find_gradients(const work *k, int64_t tile, const void **cells) {
     const fc_tensor *dy = &k->call->dy;
     const fc_grid *g = &k->grid;
     const int64_t size = fc_dtype_size(dy->dtype);
-    const int readable = dy->stride_c == 1 && dy->dtype == FC_F32;
+    const int readable = dy->stride_c == 1 && !fc_is_converted(dy->dtype);
     float *const staged = (float *)(k->scratch + k->at->outputs);
     const fc_place at = fc_place_of(&k->problem, g, tile);
     for (int64_t i = 0; i < g->m_rows; i++) {
@@ -277,7 +277,7 @@ static void compute(const fc_backprop_filter *call, int64_t task, void *scratch,
                         .grid = &k.grid,
                         .x = call->x,
                         .block = block_of(k.channels),
-                        .direct = s->direct};
+                        .x_in_place = s->x_in_place};
     in.x.data = (char *)call->x.data + k.channel * call->x.stride_c * fc_dtype_size(call->x.dtype);
     fc_tile_transform to = {.zeros = scratch,
                             .patch = k.scratch + s->at.patch,
@@ -303,11 +303,11 @@ static void compute(const fc_backprop_filter *call, int64_t task, void *scratch,
 
 static fc_outcome outcome_of(const fc_backprop_filter *call, void *partial) {
     const fc_exponents exponents = exponents_of(call, partial);
-    if (fc_gradient_has_outliers(call, &exponents)) return FC_OUTLIERS;
+    if (fc_gradient_has_outliers(call, &exponents)) return FC_REPLACE_ALL;
     for (int64_t task = 0; task < call->tasks; task++)
-        if (!((const char *)partial)[call->winograd.finite_at + task]) return FC_NOT_FINITE;
+        if (!((const char *)partial)[call->winograd.finite_at + task]) return FC_REPLACE_NOT_FINITE;
     return FC_SOUND;
 }
 
-const fc_filter_method fc_winograd_gradient = {
+const fc_filter_method fc_winograd_filter_method = {
     .name = "winograd", .prepare = prepare, .task = compute, .outcome = outcome_of};

@@ -2,13 +2,14 @@
 #include "winograd/exact.h"
 #include "base/float_mode.h"
 #include "conv/implicit_gemm.h"
+#include "winograd/backprop_filter.h"
 #include "winograd/forward.h"
 #include <string.h>
 
 enum {
     EXACT_BITS = 24,     /* of a float: products of factors with so many bits together are exact */
-    AT_ONCE = 1024,      /* numbers that are converted together, */
-    FIRST = 16,          /* but only so many at first, since these usually decide */
+    AT_ONCE = 1024,      /* numbers that are converted together */
+    FIRST = 16,          /* numbers that are converted first, since these usually decide */
     MANTISSA = 23,       /* bits, without the one that is not written */
     NOT_FINITE = 0xff,   /* the exponent of infinities and NaN */
     FAR = 1 << 20,       /* beyond any bit */
@@ -85,9 +86,9 @@ static int bits_of_filters(const fc_forward *call) {
     const fc_problem *p = &call->problem;
     const fc_filters *w = &call->w;
     bits seen = no_bits;
-    if (call->method != &fc_winograd_forward) return 0;
+    if (call->method != &fc_winograd_method) return 0;
     for (int64_t tap = 0; tap < p->kh * p->kw; tap++) {
-        const int64_t at = tap / p->kw * w->h + tap % p->kw * w->w;
+        const int64_t at = fc_tap_offset(p, w, tap);
         const char *from = (const char *)w->data + at * fc_dtype_size(call->x.dtype);
         const fc_matrix filters = fc_matrix_of(from, p->c, p->f, w->depth, w->column);
         if (!add_bits_of(call->kernels, call->x.dtype, &filters, EXACT_BITS - 1, &seen)) return 0;
@@ -124,8 +125,9 @@ int64_t fc_take_apart(const fc_forward *call, fc_forward *parts) {
         part->x.data = (char *)call->x.data + image * call->x.stride_n * size;
         part->y.data = (char *)call->y.data + image * call->y.stride_n * size;
         if (is_exact) {
-            part->method = &fc_implicit_gemm;
+            part->method = &fc_implicit_gemm_method;
             part->packed = NULL;
+            part->tile = (fc_winograd){0};
         }
         last = is_exact;
     }
@@ -137,6 +139,7 @@ int fc_gradient_is_exact(const fc_backprop_filter *call) {
     const fc_problem *p = &call->problem;
     const int64_t x_sizes[3] = {p->h, p->w, p->c}, dy_sizes[3] = {p->oh, p->ow, p->f};
     bits of_x = no_bits, of_dy = no_bits;
+    if (call->method != &fc_winograd_filter_method) return 0;
     for (int64_t image = 0; image < p->n; image++) {
         if (!add_image(call->kernels, &call->dy, image, dy_sizes, EXACT_BITS - 1, &of_dy)) return 0;
         if (!add_image(call->kernels, &call->x, image, x_sizes, EXACT_BITS - 1, &of_x)) return 0;

@@ -19,7 +19,8 @@ int64_t fc_parts_at_most(const fc_forward *call);
  * how it is summed: those of the images beside it do not count. */
 int64_t fc_take_apart(const fc_forward *call, fc_forward *parts);
 
-/* Whether direct sums of the products of all images and output gradients are exact, as far as products go. */
+/* Whether a gradient is by Winograd's method, but direct sums of the products of all images and output gradients are
+ * exact, as far as products go. */
 int fc_gradient_is_exact(const fc_backprop_filter *call);
 
 #endif

@@ -8,7 +8,7 @@ enum {
     PART = 32,  /* channels of a task */
 };
 
-int64_t fc_filter_plane(int64_t columns, int64_t channels) { return columns * channels + FC_LINE; }
+int64_t fc_filter_plane(int64_t columns, int64_t channels) { return columns * channels + FC_LINE_FLOATS; }
 
 static fc_sub_kernels sub_kernels_of(const fc_forward *call) { return fc_sub_kernels_of(&call->problem, &call->tile); }
 
@@ -31,7 +31,7 @@ static void transform_panel(const fc_forward *call, const fc_sub_kernel *one, co
     const int width = vectors * call->kernels->f32.lanes;
     const int64_t columns = fc_min(width, call->problem.f - f), tap = CHUNK * width;
     const char *from = (const char *)w->data + fc_filter_offset(w, one, part->first % call->problem.c, f) * size;
-    float dense[FC_SUB_KERNEL * FC_SUB_KERNEL * CHUNK * 2 * FC_LINE]; /* [tap][channel][column] */
+    float dense[FC_SUB_KERNEL * FC_SUB_KERNEL * CHUNK * 2 * FC_LINE_FLOATS]; /* [tap][channel][column] */
     const fc_taps taps = {dense, width, one->columns * tap, tap, (int)one->rows, (int)one->columns};
     for (int64_t c = 0; c < part->channels; c += CHUNK, from += CHUNK * w->depth * size, to += tap) {
         const int64_t count = fc_min(CHUNK, part->channels - c);
@@ -45,7 +45,7 @@ static void transform_panel(const fc_forward *call, const fc_sub_kernel *one, co
     }
 }
 
-void fc_transform_panels(const fc_forward *call, const fc_filter_part *part, const fc_bank *to, int64_t at) {
+void fc_transform_panels(const fc_forward *call, const fc_filter_part *part, const fc_transformed *to, int64_t at) {
     const fc_filters *w = &call->w;
     const int lanes = call->kernels->f32.lanes;
     const int64_t width = fc_panel_width(call), c = call->problem.c;
@@ -79,9 +79,10 @@ int64_t fc_transform_tasks(const fc_forward *call) {
     return bundles_to_transform(call) * sub_kernels_of(call).count * fc_ceil_div(call->problem.c, PART);
 }
 
-fc_bank fc_packed_bank(const fc_forward *call, const void *packed, int64_t panel) {
+fc_transformed fc_transformed_from(const fc_forward *call, const void *packed, int64_t panel) {
     const int64_t step = all_channels(call) * fc_panel_width(call);
-    return (fc_bank){(float *)packed + panel * step, step, fc_filter_plane(all_columns(call), all_channels(call))};
+    return (fc_transformed){(float *)packed + panel * step, step,
+                            fc_filter_plane(all_columns(call), all_channels(call))};
 }
 
 void fc_transform_filters(const fc_forward *call, int64_t task, void *transformed) {
@@ -91,7 +92,7 @@ void fc_transform_filters(const fc_forward *call, int64_t task, void *transforme
     const int64_t end = fc_split_start(panels, bundles, task % bundles + 1);
     const int64_t c = call->problem.c, part = task / bundles, parts = fc_ceil_div(c, PART);
     const int64_t channel = part % parts * PART, first = part / parts * c + channel;
-    const fc_bank to = fc_packed_bank(call, transformed, panel);
+    const fc_transformed to = fc_transformed_from(call, transformed, panel);
     const fc_filter_part some = {panel, end - panel, first, fc_min(PART, c - channel)};
     fc_transform_panels(call, &some, &to, first);
     fc_float_mode_leave(callers);

@@ -7,15 +7,15 @@
 #include "conv/method.h"
 
 enum {
-    FC_BUNDLE = 64, /* columns that are transformed at a time: of shorter rows, most of what memory delivers would be
-                       other panels' */
+    FC_BUNDLE =
+        64, /* columns that are transformed at a time; memory delivers whole lines, and more of these than one */
 };
 
 /* Where they are, and the steps from panel to panel and from cell to cell, in elements. */
-typedef struct fc_bank {
+typedef struct fc_transformed {
     float *u;
     int64_t panel, plane;
-} fc_bank;
+} fc_transformed;
 
 /* Elements from the first filter's first tap to a sub-kernel's first tap, of an input channel and a column. */
 int64_t fc_filter_offset(const fc_filters *w, const fc_sub_kernel *one, int64_t channel, int64_t column);
@@ -29,14 +29,14 @@ typedef struct fc_filter_part {
 } fc_filter_part;
 
 /* Transforms the filters of a part. They are written from the bank's channel `at` on. */
-void fc_transform_panels(const fc_forward *call, const fc_filter_part *part, const fc_bank *to, int64_t at);
+void fc_transform_panels(const fc_forward *call, const fc_filter_part *part, const fc_transformed *to, int64_t at);
 
 /* All filters transformed before a call's other tasks, or for several calls; how many tasks and bytes that takes. */
 int64_t fc_transformed_size(const fc_forward *call);
 int64_t fc_transform_tasks(const fc_forward *call);
 void fc_transform_filters(const fc_forward *call, int64_t task, void *transformed);
 
-/* Of all filters, as fc_transform_filters left them, the bank that begins with this panel. */
-fc_bank fc_packed_bank(const fc_forward *call, const void *packed, int64_t panel);
+/* The bank that begins with this panel, among all filters as fc_transform_filters left them. */
+fc_transformed fc_transformed_from(const fc_forward *call, const void *packed, int64_t panel);
 
 #endif

@@ -39,11 +39,11 @@ static fc_winograd_layout layout_of(const fc_forward *call) {
     l.products = l.tiles + g->sub.count * g->blocks * g->block * size;
     l.filters = l.products + g->cells * products_plane(s) * size;
     l.outputs = l.filters + (call->packed || call->pack_tasks ? 0 : filters);
-    l.strict = l.outputs + outputs;
-    l.patch = l.strict + outputs;
-    l.magnitudes = l.patch + (s->direct ? 0 : segment * g->pitch * size);
-    l.direct = l.magnitudes + fc_round_up(segment * size);
-    l.size = l.direct + s->replacement_bytes;
+    l.direct_sums = l.outputs + outputs;
+    l.patch = l.direct_sums + outputs;
+    l.magnitudes = l.patch + (s->x_in_place ? 0 : segment * g->pitch * size);
+    l.replacement = l.magnitudes + fc_round_up(segment * size);
+    l.size = l.replacement + s->replacement_bytes;
     return l;
 }
 
@@ -64,7 +64,7 @@ static void set_bundle_and_part(fc_forward *call) {
 static int64_t bytes_a_tile(const fc_forward *call, int64_t columns) {
     const fc_grid *g = &call->winograd.grid;
     const int64_t pixels = g->reach_rows * g->m_columns * call->problem.stride_w;
-    const int64_t staged = call->winograd.direct ? 0 : pixels * g->pitch;
+    const int64_t staged = call->winograd.x_in_place ? 0 : pixels * g->pitch;
     return (g->cells * (g->depth + columns) + staged) * (int64_t)sizeof(float);
 }
 
@@ -110,8 +110,8 @@ static void prepare(fc_forward *call, int threads) {
     const fc_tuning *tuning = &call->kernels->tuning;
     const fc_input in = fc_input_of(call);
     fc_winograd_split *const s = &call->winograd;
-    s->direct = fc_windows_in_place(&in);
-    s->in_place = call->y.stride_c == 1 && !fc_is_converted(call->y.dtype);
+    s->x_in_place = fc_windows_in_place(&in);
+    s->y_in_place = call->y.stride_c == 1 && !fc_is_converted(call->y.dtype);
     s->grid = fc_grid_of(&call->problem, &call->tile, 1);
     const int64_t panels = fc_panels(call);
     const int once = s->grid.tiles > tuning->winograd_own_tiles
@@ -149,8 +149,8 @@ static void replace(const work *k, const fc_place *at, int64_t channel, int64_t 
                               .columns = at->columns,
                               .channel = channel,
                               .channels = columns};
-    const float *sum = (const float *)(k->scratch + k->split->at.strict);
-    fc_direct_sums(k->call, &k->split->replacement, &region, k->scratch + k->split->at.direct, (void *)sum);
+    const float *sum = (const float *)(k->scratch + k->split->at.direct_sums);
+    fc_direct_sums(k->call, &k->split->replacement, &region, k->scratch + k->split->at.replacement, (void *)sum);
     for (int64_t i = 0; i < at->rows; i++)
         for (int64_t j = 0; j < at->columns; j++) {
             float *output = outputs + (i * g->m_columns + j) * columns;
@@ -169,7 +169,7 @@ static void prefetch_outputs(const fc_tensor *y, const fc_place *at, int64_t cha
     char *const first = place_in(y, at, channel);
     for (int64_t i = 0; i < at->rows; i++)
         for (int64_t j = 0; j < at->columns; j++)
-            for (int64_t f = 0; f < columns; f += FC_LINE)
+            for (int64_t f = 0; f < columns; f += FC_LINE_FLOATS)
                 __builtin_prefetch(first + (i * y->stride_h + j * y->stride_w + f) * (int64_t)sizeof(float), 1);
 }
 
@@ -204,8 +204,8 @@ static void transform_outputs(const work *k, int64_t panel, int64_t index) {
         const int outlier = outliers[tile - k->tiles.first];
         at = next;
         next = fc_next_place(&call->problem, g, at);
-        if (k->split->in_place && tile + 1 < k->tiles.end) prefetch_outputs(y, &next, channel, columns);
-        if (k->split->in_place && at.rows == g->m_rows && at.columns == g->m_columns && !outlier) {
+        if (k->split->y_in_place && tile + 1 < k->tiles.end) prefetch_outputs(y, &next, channel, columns);
+        if (k->split->y_in_place && at.rows == g->m_rows && at.columns == g->m_columns && !outlier) {
             char *const to = place_in(y, &at, channel);
             if (transform(products, plane, (int)columns, to, y->stride_h, y->stride_w)) {
                 for (int64_t i = 0; i < at.rows; i++)
@@ -243,7 +243,7 @@ static next_filters next_filters_of(const work *k, const fc_filter_part *next) {
                           .channels = next->channels,
                           .rows = one.rows,
                           .columns = one.columns,
-                          .lines = columns / FC_LINE + 1};
+                          .lines = columns / FC_LINE_FLOATS + 1};
 }
 
 static void prefetch_filters(const work *k, next_filters *next, fc_products *p) {
@@ -251,22 +251,22 @@ static void prefetch_filters(const work *k, next_filters *next, fc_products *p) 
     const int64_t tap = next->asked / next->lines, line = next->asked % next->lines;
     p->prefetch_groups = 0;
     if (tap >= next->rows * next->columns) return;
-    const int64_t at = tap / next->columns * w->h + tap % next->columns * w->w + line * FC_LINE;
+    const int64_t at = tap / next->columns * w->h + tap % next->columns * w->w + line * FC_LINE_FLOATS;
     p->prefetch = next->first + at * (int64_t)sizeof(float);
     p->prefetch_groups = fc_min(p->panels * p->groups, next->lines - line);
     p->prefetch_each = next->channels;
     p->prefetch_step = w->depth * (int64_t)sizeof(float);
-    p->prefetch_jump = FC_LINE * (int64_t)sizeof(float);
+    p->prefetch_jump = FC_LINE_FLOATS * (int64_t)sizeof(float);
     next->asked += p->prefetch_groups;
 }
 
-/* Of filters that were transformed before, prefetches the next panel while one is multiplied: they are too many for
+/* Prefetches the next panel of filters that were transformed before, while one is multiplied: they are too many for
  * hardware to keep up. This is possible where panels lie side by side. */
 static void prefetch_panel(fc_products *p, int64_t columns) {
-    const int64_t line = FC_LINE * (int64_t)sizeof(float);
+    const int64_t line = FC_LINE_FLOATS * (int64_t)sizeof(float);
     p->prefetch = (const char *)p->u + p->channels * columns * (int64_t)sizeof(float);
     p->prefetch_groups = p->u_panel == p->channels * columns ? p->panels * p->groups : 0;
-    p->prefetch_each = fc_ceil_div(p->channels * columns, FC_LINE * p->groups);
+    p->prefetch_each = fc_ceil_div(p->channels * columns, FC_LINE_FLOATS * p->groups);
     p->prefetch_step = line;
     p->prefetch_jump = p->prefetch_each * line;
 }
@@ -296,7 +296,8 @@ static void multiply_cell(const work *k, fc_products *p, int vectors, next_filte
 }
 
 /* Computes the products of all tiles with a part of the filters, which are in the bank from its channel `at` on. */
-static void multiply(const work *k, const fc_filter_part *of, const fc_bank *filters, int64_t at, next_filters next) {
+static void multiply(const work *k, const fc_filter_part *of, const fc_transformed *filters, int64_t at,
+                     next_filters next) {
     const fc_forward *call = k->call;
     const fc_grid *g = k->grid;
     const int lanes = call->kernels->f32.lanes;
@@ -326,7 +327,8 @@ static void multiply(const work *k, const fc_filter_part *of, const fc_bank *fil
 static void transform_and_multiply(const work *k, fc_filter_part bundle, int64_t next) {
     const fc_forward *call = k->call;
     const int64_t c = call->problem.c, part = k->split->kc, step = part * fc_panel_width(call);
-    const fc_bank filters = {(float *)(k->scratch + k->split->at.filters), step, fc_filter_plane(k->split->nc, part)};
+    const fc_transformed filters = {(float *)(k->scratch + k->split->at.filters), step,
+                                    fc_filter_plane(k->split->nc, part)};
     for (int64_t all = k->grid->sub.count * c; bundle.first < all; bundle.first += bundle.channels) {
         bundle.channels = fc_min(part, c - bundle.first % c);
         fc_transform_panels(call, &bundle, &filters, 0);
@@ -342,7 +344,7 @@ static void transform_and_multiply(const work *k, fc_filter_part bundle, int64_t
  * blocks of channels do not end with one that is not whole. */
 static void multiply_packed(const work *k, fc_filter_part bundle) {
     const int64_t c = k->call->problem.c, all = k->grid->sub.count * c;
-    const fc_bank filters = fc_packed_bank(k->call, k->call->packed, bundle.panel);
+    const fc_transformed filters = fc_transformed_from(k->call, k->call->packed, bundle.panel);
     bundle.channels = c % k->call->tile.block ? c : all;
     for (; bundle.first < all; bundle.first += bundle.channels) multiply(k, &bundle, &filters, bundle.first, nothing);
 }
@@ -357,7 +359,7 @@ static void transform_inputs(const work *k) {
                               .grid = k->grid,
                               .x = call->x,
                               .block = call->tile.block,
-                              .direct = k->split->direct,
+                              .x_in_place = k->split->x_in_place,
                               .filters = call->magnitudes ? &filters : NULL};
     const fc_tile_transform to = {.zeros = k->scratch + at->zeros,
                                   .patch = k->scratch + at->patch,
@@ -398,7 +400,7 @@ static void compute(const fc_forward *call, int64_t task, void *scratch) {
     fc_float_mode_leave(callers);
 }
 
-const fc_method fc_winograd_forward = {
+const fc_method fc_winograd_method = {
     .name = "winograd",
     .holds = 1,
     .prepare = prepare,

@@ -5,6 +5,6 @@
 
 #include "conv/method.h"
 
-extern const fc_method fc_winograd_forward;
+extern const fc_method fc_winograd_method;
 
 #endif

@@ -35,7 +35,7 @@ typedef struct scales {
 /* The exponent of a pixel's largest value, of some channels; 0 outside the image. */
 static int exponent_of(const scales *k, const factor *f, int64_t image, int64_t y, int64_t x, int64_t first,
                        int64_t channels) {
-    float values[FC_LINE * FC_LINE];
+    float values[FC_LINE_FLOATS * FC_LINE_FLOATS];
     const int64_t most = sizeof(values) / sizeof(values[0]), pixel = (image * f->h + y) * f->w + x;
     if (y < 0 || y >= f->h || x < 0 || x >= f->w) return 0;
     if (channels == f->channels && f->of_pixels[pixel] != UNKNOWN) return f->of_pixels[pixel];
@@ -43,7 +43,7 @@ static int exponent_of(const scales *k, const factor *f, int64_t image, int64_t 
     for (int64_t c = first, count; c < first + channels; c += count) {
         const int64_t at = image * f->of->stride_n + y * f->of->stride_h + x * f->of->stride_w + c * f->of->stride_c;
         const void *cell = values;
-        uint8_t found[FC_LINE * FC_LINE] = {0};
+        uint8_t found[FC_LINE_FLOATS * FC_LINE_FLOATS] = {0};
         count = fc_min(most, first + channels - c);
         const fc_matrix given = fc_matrix_of((const char *)f->of->data + at * fc_dtype_size(f->of->dtype), 1, count,
                                              f->of->stride_w, f->of->stride_c);
@@ -98,11 +98,10 @@ static int weight_in(const factor *f, const factor *other, int64_t channel, int6
     return weight_of(f->of_channels[tile * f->channels + channel], other->of_tiles[tile]);
 }
 
-/* Of the tiles' products with one channel of a factor, the largest, the largest with values that might be flushed, and
- * the first tile that holds the largest. */
+/* The largest weights among all tiles' products with one channel of a factor. */
 typedef struct weight {
-    int most, tiny;
-    int64_t tile;
+    int most, tiny; /* of all products; of those with values that might be flushed */
+    int64_t tile;   /* the first that holds the largest */
 } weight;
 
 /* Whether each tap has products of this channel that are not much smaller than the largest that any tile may hold:

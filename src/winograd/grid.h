@@ -11,7 +11,7 @@ enum {
     FC_WIDEST = 15,                             /* taps of a filter along an axis, at most */
     FC_TILE_OUTPUTS = 4,                        /* outputs of a tile along an axis, at most */
     FC_REACH = FC_WIDEST + FC_TILE_OUTPUTS - 1, /* pixels that their windows cover, at most */
-    FC_LINE = 16                                /* floats of a cache line */
+    FC_LINE_FLOATS = 16                         /* floats of a cache line */
 };
 
 /* Pixels that the windows of so many outputs cover, along an axis; those of a sub-kernel are a tile's cells. */
@@ -19,7 +19,9 @@ static inline int64_t fc_reach(int64_t outputs, int64_t stride, int64_t taps) { 
 
 /* Elements rounded up to an odd number of lines. Planes of cells begin so far apart, for the cells of a tile not to
  * share a set of the first cache. */
-static inline int64_t fc_odd_lines(int64_t elements) { return (fc_ceil_div(elements, FC_LINE) | 1) * FC_LINE; }
+static inline int64_t fc_odd_lines(int64_t elements) {
+    return (fc_ceil_div(elements, FC_LINE_FLOATS) | 1) * FC_LINE_FLOATS;
+}
 
 /* How filters are cut into sub-kernels. */
 typedef struct fc_sub_kernels {

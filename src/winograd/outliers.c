@@ -9,10 +9,10 @@
 
 enum {
     COLUMNS = 16,        /* filters, and channels, that are measured together */
-    PIXELS = 32,         /* Each tap's magnitude is estimated from some channels: from one for so many outputs, */
-    FEWEST_SAMPLES = 16, /* but from no fewer than these */
-    MOST_SAMPLES = 64,   /* and no more, as measuring all channels takes long. */
-    TAPS_OF_CHANNELS = 3 /* Each channel's magnitude is estimated at so many taps. */
+    PIXELS = 32,         /* outputs for each channel from which the magnitudes of taps are estimated */
+    FEWEST_SAMPLES = 16, /* such channels, at least */
+    MOST_SAMPLES = 64,   /* such channels, at most, as measuring all takes long */
+    TAPS_OF_CHANNELS = 3 /* taps at which each channel's magnitude is estimated */
 };
 
 /* How many times as large a tile's errors may be as those of its windows' own products. Uniform noise has 1, at a
@@ -29,7 +29,9 @@ static int64_t taps_of(const fc_forward *call) { return call->problem.kh * call-
 static int64_t columns_of(const fc_forward *call) { return fc_ceil_div(call->problem.f, COLUMNS) * COLUMNS; }
 
 /* Memory: of_channels, in whole cache lines; of_taps; least, and behind it sum_of_least and tiny. */
-static int64_t channels_end(const fc_forward *call) { return fc_ceil_div(call->problem.c, FC_LINE) * FC_LINE; }
+static int64_t channels_end(const fc_forward *call) {
+    return fc_ceil_div(call->problem.c, FC_LINE_FLOATS) * FC_LINE_FLOATS;
+}
 static int64_t taps_end(const fc_forward *call) { return channels_end(call) + taps_of(call) * columns_of(call); }
 
 int64_t fc_filter_magnitudes_size(const fc_forward *call) {
@@ -48,7 +50,7 @@ fc_filter_magnitudes fc_filter_magnitudes_at(const fc_forward *call, const void 
 
 static const char *tap_at(const fc_forward *call, int64_t tap, int64_t channel, int64_t column) {
     const fc_filters *w = &call->w;
-    const int64_t at = tap / call->problem.kw * w->h + tap % call->problem.kw * w->w;
+    const int64_t at = fc_tap_offset(&call->problem, w, tap);
     return (const char *)w->data + (at + channel * w->depth + column * w->column) * fc_dtype_size(call->x.dtype);
 }
 

@@ -13,7 +13,6 @@
 #ifndef FC_WINOGRAD_OUTLIERS_H
 #define FC_WINOGRAD_OUTLIERS_H
 
-#include "base/axis.h"
 #include "conv/method.h"
 
 /* What is known of a call's filters. */

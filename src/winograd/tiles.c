@@ -71,11 +71,11 @@ static segment segment_of(const fc_tile_input *in, const fc_place *start, int64_
     const fc_axis h = fc_axis_h(p), w = fc_axis_w(p);
     const int64_t top = fc_axis_cell(&h, start->y, 0), left = fc_axis_cell(&w, start->x, 0);
     const int64_t size = fc_dtype_size(x->dtype);
-    segment s = {.rows = fc_range_within((fc_range){0, g->reach_rows}, fc_axis_steps_inside(top, 1, p->h)),
-                 .columns = fc_range_within((fc_range){0, wide}, fc_axis_steps_inside(left, 1, p->w)),
+    segment s = {.rows = fc_axis_cells_inside(top, g->reach_rows, p->h),
+                 .columns = fc_axis_cells_inside(left, wide, p->w),
                  .zeros = room->zeros};
     const int64_t corner = start->image * x->stride_n + top * x->stride_h + left * x->stride_w;
-    if (in->direct) {
+    if (in->x_in_place) {
         s.row = x->stride_h * size;
         s.column = x->stride_w * size;
         s.origin = (uintptr_t)x->data + (uintptr_t)(corner * size);

@@ -2,6 +2,7 @@
 #ifndef FC_WINOGRAD_TILES_H
 #define FC_WINOGRAD_TILES_H
 
+#include "base/axis.h"
 #include "winograd/outliers.h"
 
 /* The input whose tiles are transformed: of the channels that the problem has, from x's first on. */
@@ -11,7 +12,7 @@ typedef struct fc_tile_input {
     const fc_grid *grid;
     fc_tensor x;
     int64_t block;                       /* channels of a block of sums */
-    int direct;                          /* 1: pixels are read in place */
+    int x_in_place;                      /* 1: pixels are read in place */
     const fc_filter_magnitudes *filters; /* what is known of the filters; null: tiles are not checked for outliers */
 } fc_tile_input;
 

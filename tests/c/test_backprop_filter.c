@@ -18,15 +18,15 @@ static int test_backprop_filter(const fc_kernels *kernels, int winograd) {
     if (!any_problem(&call.problem, depthwise)) return 0;
     if (winograd && !suit_winograd(&call.problem)) return 0;
     const fc_problem *p = &call.problem;
-    call.method = depthwise ? &fc_depthwise_gradient_method : &fc_outer_products;
+    call.method = depthwise ? &fc_depthwise_filter_method : &fc_outer_products_filter_method;
     call.sum = any_sum(p);
     call.pixels = (fc_pixel_sum){between(1, p->oh), between(1, p->ow), 0, 1};
     if (call.pixels.rows > 1) call.pixels.columns = p->ow;
     const int dense = p->stride_h * p->stride_w * p->dilation_h * p->dilation_w * p->groups == 1;
-    if (dense && !winograd && between(0, 2)) call.method = &fc_spatial_gradient_method;
+    if (dense && !winograd && between(0, 2)) call.method = &fc_spatial_filter_method;
     int64_t blocks = p->n * ((p->oh - 1) / call.pixels.rows + 1) * ((p->ow - 1) / call.pixels.columns + 1);
     if (winograd) {
-        call.method = &fc_winograd_gradient;
+        call.method = &fc_winograd_filter_method;
         call.tile = any_tile(p);
         call.pixels = (fc_pixel_sum){between(1, 4), between(1, 40), 0, 1};
         const int64_t high = (p->oh - 1) / call.tile.rows + 1;
@@ -62,10 +62,10 @@ static int test_backprop_filter(const fc_kernels *kernels, int winograd) {
         for (call.portion = 0; call.portion < call.pixels.portions; call.portion++) {
             for (int64_t t = 0; t < call.tasks; t++)
                 fc_filter_task(&call, (start + t) % call.tasks, scratch[between(0, 1)], partial);
-            for (int64_t t = call.sums - 1; t >= 0; t--) fc_sum_slices(&call, t, partial);
+            for (int64_t t = call.sum_tasks - 1; t >= 0; t--) fc_sum_slices(&call, t, partial);
         }
         outcome = fc_filter_outcome(&call, partial);
-        if (outcome == FC_NOT_FINITE || (outcome != FC_SOUND && !winograd) || (outcome != first && threads > 1))
+        if (outcome == FC_REPLACE_NOT_FINITE || (outcome != FC_SOUND && !winograd) || (outcome != first && threads > 1))
             fail("outcome", kernels->name, threads, outcome);
         first = outcome;
         free(scratch[0]);
@@ -129,13 +129,13 @@ static void test_scratch(const fc_kernels *kernels) {
             fc_problem *p = &call.problem;
             p->stride_h = p->stride_w = p->dilation_h = p->dilation_w = p->groups = 1;
             for (int direct = 0; direct < 2; direct++) {
-                call.method = direct ? &fc_outer_products : &fc_winograd_gradient;
+                call.method = direct ? &fc_outer_products_filter_method : &fc_winograd_filter_method;
                 if (direct) call.pixels = (fc_pixel_sum){1, 128, 1, 1};
                 fc_prepare_filter(&call, threads);
                 if (call.scratch_bytes > 16 << 20) fail("scratch", kernels->name, call.scratch_bytes, (int64_t)i);
             }
         }
-    fc_backprop_filter image = {.method = &fc_spatial_gradient_method,
+    fc_backprop_filter image = {.method = &fc_spatial_filter_method,
                                 .kernels = kernels,
                                 .problem = {1, 90, 2000, 16, 15, 15, 64, 90, 2000, 1, 1, 1, 1, 7, 7, 7, 7, 1},
                                 .pixels = {1, 1024, 4, 1}};

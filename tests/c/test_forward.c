@@ -15,7 +15,7 @@
 static int test_forward(const fc_kernels *kernels, int winograd) {
     fc_dtype dtype = (fc_dtype)between(FC_F32, FC_BF16);
     if (winograd && (dtype == FC_F64 || dtype == FC_I32)) dtype = FC_F32;
-    fc_forward call = {.kernels = kernels, .method = &fc_implicit_gemm};
+    fc_forward call = {.kernels = kernels, .method = &fc_implicit_gemm_method};
     fc_problem *p = &call.problem;
     if (!any_problem(p, !winograd && between(0, 4) == 0)) return 0;
     if (winograd && !suit_winograd(p)) return 0;
@@ -23,24 +23,24 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     const int dense = p->stride_w == 1 && p->dilation_w == 1 && !winograd;
     const int square = p->stride_h == 1 && p->dilation_h == 1;
     if (dense && (p->c == 1 || (p->c < 6 && p->groups == 1 && square)) && p->f < 16 && call.sum.folded && between(0, 3))
-        call.method = &fc_spatial;
-    if (call.method != &fc_spatial && dense && !fc_is_converted(dtype) && p->groups == 1 && p->f < 12 && square &&
-        between(0, 3)) {
-        call.method = &fc_kn2row;
+        call.method = &fc_spatial_method;
+    if (call.method != &fc_spatial_method && dense && !fc_is_converted(dtype) && p->groups == 1 && p->f < 12 &&
+        square && between(0, 3)) {
+        call.method = &fc_kn2row_method;
         call.sum = (fc_sum){0, 1, p->c, 1, between(1, p->c)};
     }
     if (p->groups == p->c && !winograd) {
-        call.method = between(0, 3) ? &fc_depthwise : &fc_implicit_gemm;
+        call.method = between(0, 3) ? &fc_depthwise_method : &fc_implicit_gemm_method;
         call.sum = (fc_sum){p->kw > 1, p->kh, p->kw, between(1, p->kh), p->kw};
     }
     if (p->groups > 1 && p->dilation_w == 1 && dtype != FC_F64 && !winograd && between(0, 1)) {
         const int64_t row = p->kw * (p->c / p->groups);
-        call.method = &fc_narrow_groups;
+        call.method = &fc_narrow_groups_method;
         call.sum = (fc_sum){1, p->kh, row, between(1, p->kh), row};
     }
-    if (call.method == &fc_spatial) call.sum.chunk = call.sum.run_length;
-    if (!winograd && call.method == &fc_implicit_gemm && between(0, 5) == 0) {
-        call.method = &fc_pointwise;
+    if (call.method == &fc_spatial_method) call.sum.chunk = call.sum.run_length;
+    if (!winograd && call.method == &fc_implicit_gemm_method && between(0, 5) == 0) {
+        call.method = &fc_pointwise_method;
         p->kh = p->kw = p->stride_h = p->stride_w = p->dilation_h = p->dilation_w = 1;
         p->pad_top = p->pad_bottom = p->pad_left = p->pad_right = 0;
         p->oh = p->h;
@@ -48,7 +48,7 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
         call.sum = any_sum(p);
     }
     if (winograd) {
-        call.method = &fc_winograd_forward;
+        call.method = &fc_winograd_method;
         call.tile = any_tile(p);
     }
 
@@ -69,11 +69,11 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
     call.w = any_filters(&w, dtype, p);
     const size_t wide = (size_t)fc_arithmetic_of(kernels, dtype)->size;
     buffer bias = allocate((size_t)p->f * wide), packed = {0}, magnitudes = {0};
-    const int weighs = between(0, 3) > 0; /* else tiles are taken as even */
+    const int checks = between(0, 3) > 0; /* tiles for outliers */
     fill_dtype(&bias, fc_is_converted(dtype) ? FC_F32 : dtype, p->f);
     if (between(0, 1)) call.epilogue = (fc_epilogue){bias.data, 0, FC_LINEAR, 0};
     call.epilogue.activation = (fc_activation)between(FC_LINEAR, FC_RELU6);
-    if ((call.method == &fc_implicit_gemm || winograd) && between(0, 1)) {
+    if ((call.method == &fc_implicit_gemm_method || winograd) && between(0, 1)) {
         packed = allocate((size_t)fc_packed_size(&call));
         for (int64_t i = 0; i < fc_pack_tasks(&call); i++) fc_pack(&call, i, packed.data);
         call.packed = packed.data;
@@ -83,7 +83,7 @@ static int test_forward(const fc_kernels *kernels, int winograd) {
         memset(y.data, 0x77, y.size);
         call.problem = problem; /* pointwise makes one row of pixels of it */
         fc_prepare(&call, threads);
-        if (fc_magnitudes_size(&call) && weighs) {
+        if (fc_magnitudes_size(&call) && checks) {
             if (!magnitudes.data) magnitudes = allocate((size_t)fc_magnitudes_size(&call));
             fc_measure(&call, magnitudes.data);
             call.magnitudes = magnitudes.data;
@@ -174,7 +174,7 @@ static void test_scratch(const fc_kernels *kernels) {
                 .sum = {0, kh * kw, c, 1, c},
                 .tile = {kh == 1 ? 1 : 4, 4, 32, 1 + threads % 2},
                 .kernels = kernels,
-                .method = &fc_winograd_forward,
+                .method = &fc_winograd_method,
                 .x = {NULL, FC_F16, h * w * c, w * c, c, 1},
                 .y = {NULL, FC_F16, oh * ow * f, ow * f, f, 1},
                 .w = {NULL, 0, kw * c * f, c * f, f, 1},

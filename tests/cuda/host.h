@@ -1,6 +1,6 @@
-// A GPU's block of threads on the host: a fibre for each thread, run in turn, with barriers, warps and delayed copies.
+// A GPU's block of threads on the host: a fiber for each thread, run in turn, with barriers, warps and delayed copies.
 //
-// Kernels that include device.cuh compile as C++ with FC_HOST defined. Fibres change places at every barrier and every
+// Kernels that include device.cuh compile as C++ with FC_HOST defined. Fibers change places at every barrier and every
 // operation of a warp, in one order in even blocks and in the other in odd ones. Asynchronous copies happen when they
 // are waited for and no sooner, and shared memory holds NaN before it is written, so what is read too early is wrong.
 // Memory that the caller protects may not be touched.
@@ -57,7 +57,7 @@ struct Product {
     bool brain, a_outputs_run, b_outputs_run;
 };
 
-struct Fibre {
+struct Fiber {
     Index thread;
     int number;
     bool done;
@@ -74,13 +74,13 @@ struct Machine {
     Index block, grid, size;
     unsigned char *shared;
     size_t shared_bytes;
-    std::vector<Fibre> fibres;
+    std::vector<Fiber> fibers;
     std::vector<Warp> warps;
     unsigned char *stacks = nullptr;
     size_t stack_count = 0;
-    Fibre *current;
+    Fiber *current;
     int running, arrived, waits; // waits: since anything last moved on
-    size_t step;                 // from a fibre to the next
+    size_t step;                 // from a fiber to the next
     unsigned barrier;
     jmp_buf host;
     char error[256];
@@ -91,39 +91,39 @@ struct Machine {
 static Machine machine;
 
 [[noreturn]] static void fail(const char *what) {
-    const Fibre &f = *machine.current;
+    const Fiber &f = *machine.current;
     const Index &b = machine.block;
     snprintf(machine.error, sizeof machine.error, "%s, in thread (%u, %u, %u) of block (%u, %u, %u)", what, f.thread.x,
              f.thread.y, f.thread.z, b.x, b.y, b.z);
     _longjmp(machine.host, 1);
 }
 
-// Lets the next fibre that is not done go on.
+// Lets the next fiber that is not done go on.
 static void yield() {
-    Fibre *from = machine.current;
-    if (++machine.waits > 4 * (int)machine.fibres.size()) fail("all threads wait for one another");
+    Fiber *from = machine.current;
+    if (++machine.waits > 4 * (int)machine.fibers.size()) fail("all threads wait for one another");
     size_t next = from->number;
-    do next = (next + machine.step) % machine.fibres.size();
-    while (machine.fibres[next].done);
+    do next = (next + machine.step) % machine.fibers.size();
+    while (machine.fibers[next].done);
     if ((int)next == from->number) return;
     if (_setjmp(from->state) == 0) {
-        machine.current = &machine.fibres[next];
+        machine.current = &machine.fibers[next];
         _longjmp(machine.current->state, 1);
     }
 }
 
-static void run_fibre() {
+static void run_fiber() {
     machine.body(machine.argument);
-    Fibre &self = *machine.current;
+    Fiber &self = *machine.current;
     if (!self.open.empty() || !self.groups.empty()) fail("copies under way at the end");
     if (!self.products.empty()) fail("products under way at the end");
     self.done = true;
     machine.waits = 0;
     if (--machine.running == 0) _longjmp(machine.host, 2);
     size_t next = self.number;
-    do next = (next + machine.step) % machine.fibres.size();
-    while (machine.fibres[next].done);
-    machine.current = &machine.fibres[next];
+    do next = (next + machine.step) % machine.fibers.size();
+    while (machine.fibers[next].done);
+    machine.current = &machine.fibers[next];
     _longjmp(machine.current->state, 1);
 }
 
@@ -133,7 +133,7 @@ static void wait_until(const unsigned &counter, unsigned before) {
 
 static void barrier() {
     unsigned before = machine.barrier;
-    if (machine.running != (int)machine.fibres.size()) fail("a barrier that some threads have passed by");
+    if (machine.running != (int)machine.fibers.size()) fail("a barrier that some threads have passed by");
     if (++machine.arrived == machine.running) {
         machine.arrived = machine.waits = 0;
         machine.barrier++;
@@ -319,12 +319,12 @@ static void multiply_by_warpgroup(float (&sum)[16][4], uint64_t a, uint64_t b, b
 static void commit_products() { machine.current->committed = machine.current->products.size(); }
 
 static void wait_for_products() {
-    Fibre &fibre = *machine.current;
+    Fiber &fiber = *machine.current;
     any_of_warp(true);
-    if (fibre.committed != fibre.products.size()) fail("products that were not committed");
-    for (const Product &p : fibre.products) {
+    if (fiber.committed != fiber.products.size()) fail("products that were not committed");
+    for (const Product &p : fiber.products) {
         auto number = [&](uint16_t bits) { return p.brain ? cast<float>((uint32_t)bits << 16) : half_to_float(bits); };
-        int lane = fibre.number % 32, warp = fibre.number / 32 % 4;
+        int lane = fiber.number % 32, warp = fiber.number / 32 % 4;
         for (int e = 0; e < 64; e++) {
             int row = 16 * warp + lane / 4 + e % 4 / 2 * 8, column = e / 4 * 8 + lane % 4 * 2 + e % 2;
             double products = 0;
@@ -334,8 +334,8 @@ static void wait_for_products() {
             p.sum[e / 4][e % 4] = (float)(p.sum[e / 4][e % 4] + products);
         }
     }
-    fibre.products.clear();
-    fibre.committed = 0;
+    fiber.products.clear();
+    fiber.committed = 0;
 }
 
 static void multiply_doubles(double (&sum)[2], double a, double b) {
@@ -354,22 +354,22 @@ static void multiply_doubles(double (&sum)[2], double a, double b) {
 // Runs one block; the error, or null.
 static const char *run_block() {
     memset(machine.shared, 0xff, machine.shared_bytes);
-    machine.running = machine.fibres.size();
+    machine.running = machine.fibers.size();
     machine.arrived = machine.waits = 0;
-    machine.step = (machine.block.x + machine.block.y + machine.block.z) % 2 ? machine.fibres.size() - 1 : 1;
+    machine.step = (machine.block.x + machine.block.y + machine.block.z) % 2 ? machine.fibers.size() - 1 : 1;
     for (Warp &warp : machine.warps) warp.arrived = 0;
     ucontext_t contexts, back;
-    for (volatile size_t i = 0; i < machine.fibres.size(); i++) {
-        Fibre &fibre = machine.fibres[i];
+    for (volatile size_t i = 0; i < machine.fibers.size(); i++) {
+        Fiber &fiber = machine.fibers[i];
         unsigned x = i % machine.size.x, rest = i / machine.size.x;
-        fibre.thread = {x, rest % machine.size.y, rest / machine.size.y};
-        fibre.number = i;
-        fibre.done = false;
-        fibre.open.clear();
-        fibre.groups.clear();
-        fibre.products.clear();
-        fibre.committed = 0;
-        // The context is entered once, to leave behind a state from which the fibre starts.
+        fiber.thread = {x, rest % machine.size.y, rest / machine.size.y};
+        fiber.number = i;
+        fiber.done = false;
+        fiber.open.clear();
+        fiber.groups.clear();
+        fiber.products.clear();
+        fiber.committed = 0;
+        // The context is entered once, to leave behind a state from which the fiber starts.
         getcontext(&contexts);
         contexts.uc_stack.ss_sp = machine.stacks + i * STACK;
         contexts.uc_stack.ss_size = STACK;
@@ -381,15 +381,15 @@ static const char *run_block() {
             (void (*)()) +
                 [] {
                     if (_setjmp(machine.current->state) == 0) setcontext(returning);
-                    run_fibre();
+                    run_fiber();
                 },
             0);
-        machine.current = &fibre;
+        machine.current = &fiber;
         swapcontext(&back, &contexts);
     }
     int ended = _setjmp(machine.host);
     if (ended == 0) {
-        machine.current = &machine.fibres[0];
+        machine.current = &machine.fibers[0];
         _longjmp(machine.current->state, 1);
     }
     return ended == 1 ? machine.error : nullptr;
@@ -435,7 +435,7 @@ static const char *launch(void (*kernel)(Types...), const unsigned *grid, const 
     machine.grid = {grid[0], grid[1], grid[2]};
     machine.size = {block[0], block[1], block[2]};
     size_t threads = (size_t)block[0] * block[1] * block[2];
-    machine.fibres = std::vector<Fibre>(threads);
+    machine.fibers = std::vector<Fiber>(threads);
     machine.warps = std::vector<Warp>((threads + 31) / 32);
     std::vector<unsigned char> memory(shared + 1024);
     machine.shared = memory.data() + (1024 - (uintptr_t)memory.data() % 1024);

@@ -23,6 +23,7 @@ from host_build import built
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 import fastconv
+from fastconv import _backend
 
 GUARD = 256  # bytes before an allocation that no kernel may write
 ALIGNMENT = 16  # of allocations, in bytes: the widest access of a kernel
@@ -456,6 +457,7 @@ def forget() -> None:
     for name in list(sys.modules):
         if name.split(".")[0] == "cupy" or name.startswith("fastconv._cuda"):
             del sys.modules[name]
+    _backend._loaded.pop("cupy", None)
 
 
 def install() -> Any:
