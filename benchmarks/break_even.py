@@ -7,7 +7,8 @@ import time
 import numpy as np
 
 import fastconv
-from fastconv import _threads, nn
+from fastconv import nn
+from fastconv._cpu import cost_model
 
 
 def best(threads: int, x: np.ndarray, w: np.ndarray) -> float:
@@ -22,7 +23,7 @@ def best(threads: int, x: np.ndarray, w: np.ndarray) -> float:
 
 
 def main() -> None:
-    _threads.WORTH_A_THREAD = 1
+    cost_model.WORTH_A_THREAD = 1
     print(f"{'multiply-adds':>14s}{'one thread':>12s}{'two':>8s} microseconds")
     for channels, size in (
         (8, 8),

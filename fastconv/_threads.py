@@ -8,13 +8,10 @@ import os
 import warnings
 
 from fastconv._cpu import _core
+from fastconv._cpu import cost_model as costs
 from fastconv._options import MOST_THREADS, current, thread_count
 
 _has_openmp = bool(_core.build()["openmp"])
-
-# Starting a second thread that still waits for work costs about as long as this many multiply-adds take on one
-# (benchmarks/break_even.py); each further thread needs as many again.
-WORTH_A_THREAD = 100_000
 
 _chosen: int | None = None
 
@@ -123,7 +120,7 @@ def set_num_threads(num_threads: int | None) -> None:
 
 def most_threads(multiply_adds: int) -> int:
     """The most threads that this much work is worth."""
-    return max(1, min(MOST_THREADS, multiply_adds // WORTH_A_THREAD))
+    return max(1, min(MOST_THREADS, multiply_adds // costs.WORTH_A_THREAD))
 
 
 def threads_up_to(most: int) -> int:

@@ -10,7 +10,7 @@ from problems import inputs, run_python
 
 import fastconv
 from fastconv import _threads, nn, options
-from fastconv._cpu import _core
+from fastconv._cpu import _core, cost_model
 from fastconv._problem import ConvProblem
 
 CASE = inputs(ConvProblem.parse("n2h40w40c32_k3x3f32_s1x1_d1x1_p1,1,1,1_g1"))
@@ -51,7 +51,7 @@ def test_small_work_runs_on_one_thread_and_large_on_those_asked_for():
     with options(num_threads=64):
         assert _threads.threads_for(1000) == 1
         assert _threads.threads_for(10**9) == 64
-        assert 1 < _threads.threads_for(3 * _threads.WORTH_A_THREAD) <= 3
+        assert 1 < _threads.threads_for(3 * cost_model.WORTH_A_THREAD) <= 3
 
 
 @pytest.mark.parametrize(

@@ -10,6 +10,7 @@ import numpy as np
 from fastconv._arguments import check_result, dense
 from fastconv._backend import Backend, is_foreign
 from fastconv._cpu import _launch, _layers, pools
+from fastconv._cpu import cost_model as costs
 from fastconv._cpu.elementwise import elementwise
 from fastconv._cpu.plans import CpuPlan
 from fastconv._plan import Planner
@@ -17,7 +18,6 @@ from fastconv._problem import PoolProblem
 from fastconv._threads import threads_for
 
 _MOST_RADIUS = 64  # that the kernel of local response normalization takes
-_NORMALIZATION_WORK = 32  # multiply-adds that take as long as one of its elements
 
 
 class NumPyBackend(Backend):
@@ -90,7 +90,7 @@ class NumPyBackend(Backend):
             return None
         operands: list[Any] = [None if array is None else dense(array, x.dtype) for array in (x, y, dy)]
         result = np.empty(x.shape, x.dtype)
-        threads = threads_for((1 if dy is None else 2) * _NORMALIZATION_WORK * x.size)
+        threads = threads_for((1 if dy is None else 2) * costs.NORMALIZATION_WORK * x.size)
         x, y, dy = operands
         _layers.normalize(x, y, dy, result, radius, *factors, threads)
         return result

@@ -1,7 +1,14 @@
-"""The cost models by which implementations are chosen: every constant, one a line, with its unit.
+"""The cost models by which implementations and threads are chosen: every constant, one a line, with its unit.
 
 What fixes bits stands elsewhere: blocks of sums in summation.py, and the tiles that are accurate enough in winograd.py.
 """
+
+# Threads. Starting a second thread that still waits for work costs about as long as so many multiply-adds take on one
+# (benchmarks/break_even.py); each further thread needs as many again.
+WORTH_A_THREAD = 100_000  # multiply-adds
+# What a layer counts as beside them:
+ELEMENTWISE_WORK = 16  # multiply-adds that take as long as reading and writing an element
+NORMALIZATION_WORK = 32  # multiply-adds that take as long as an element of local response normalization
 
 # spatial: lanes hold neighboring pixels. More output channels fill vectors by themselves. Longer rows and larger banks
 # of filters do not stay in the first and second cache beside the image.

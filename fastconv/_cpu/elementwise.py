@@ -8,11 +8,10 @@ import numpy as np
 
 from fastconv._arguments import DTYPES, dense
 from fastconv._cpu import _layers
+from fastconv._cpu import cost_model as costs
 from fastconv._epilogue import EpilogueArguments
 from fastconv._threads import threads_for
 
-# Reading and writing an element takes about as long as so many multiply-adds.
-_WORK = 16
 # Operations that have a kernel, the first ones for int32, too. NumPy computes the others as fast.
 _OF_INTEGERS = frozenset(("relu", "relu6"))
 _ACTIVATIONS = _OF_INTEGERS | {"leaky_relu", "gelu", "gelu_tanh"}
@@ -25,7 +24,7 @@ def apply_epilogue(array: np.ndarray, channels_first: bool, epilogue: EpilogueAr
         columns = array.shape[-1]
         if channels_first:
             columns *= array.shape[-2]
-        threads = threads_for(_WORK * array.size)
+        threads = threads_for(costs.ELEMENTWISE_WORK * array.size)
         _layers.apply_epilogue(
             array, array, columns, channels_first, array.dtype.name, epilogue.bias, epilogue.activation, threads
         )
@@ -45,7 +44,7 @@ def elementwise(
     read = [dense(array.copy() if _overlaps(array, out) else array) for array in operands]
     if first.size:
         written: Any = np.asarray(result)  # no attribute of a subclass is trusted
-        threads = threads_for(_WORK * first.size)
+        threads = threads_for(costs.ELEMENTWISE_WORK * first.size)
         if is_gradient:
             dy, x = read
             _layers.activation_grad(operation.removesuffix("_grad"), parameter, dy, x, written, name, threads)

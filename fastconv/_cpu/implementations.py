@@ -164,23 +164,37 @@ def _bind_tiles(
     return run
 
 
-def _bind_pointwise_filter(
-    problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options, configuration: None
-) -> Run:
-    """The images as one row of pixels, whose blocks need not end where an image does.
+class PixelRow(NamedTuple):
+    """The configuration of a gradient of 1x1 filters: the images as one row of pixels.
 
-    Few output channels change places with the input's, for these to fill vectors: the products are the same.
+    Where outer products cost less so, the input's channels change places with the output's: the products are the same.
     """
+
+    row: ConvProblem
+    exchange: bool
+
+
+def _pointwise_filter(problem: ConvProblem, dtype: np.dtype, options: Options) -> PixelRow | str:
+    reason = refusals.unless_pointwise(problem, dtype, options)
+    if reason is not None:
+        return reason
     pixels = problem.n * problem.h * problem.w
     row = problem._replace(n=1, h=1, w=pixels, oh=1, ow=pixels)
     exchanged = row._replace(c=row.f, f=row.c)
-    exchange = row.groups == 1 and outer_product_cost(exchanged) < outer_product_cost(row)
-    matrix = exchanged if exchange else row
+    return PixelRow(row, row.groups == 1 and outer_product_cost(exchanged) < outer_product_cost(row))
+
+
+def _bind_pointwise_filter(
+    problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options, configuration: PixelRow
+) -> Run:
+    """The gradient by blocks of pixels that need not end where an image does."""
+    row, exchange = configuration
+    matrix = row._replace(c=row.f, f=row.c) if exchange else row
     whole = BackpropFilter(matrix, summation(matrix), pixel_sum(row), "outer_products", None, dtype.name, False)
 
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, epilogue: EpilogueArguments | None) -> None:
         x, dy = (
-            _channels_last(array, channels_first).reshape(1, 1, pixels, array.shape[1 if channels_first else 3])
+            _channels_last(array, channels_first).reshape(1, 1, row.w, array.shape[1 if channels_first else 3])
             for array in (x, dy)
         )
         if exchange:
@@ -255,7 +269,7 @@ IMPLEMENTATIONS = {
         Implementation(
             "spatial", _unless(refusals.unless_spatial_gradient, FilterSums("spatial", spatial_sum)), _bind_filter
         ),
-        Implementation("pointwise", _unless(refusals.unless_pointwise, None), _bind_pointwise_filter),
+        Implementation("pointwise", _pointwise_filter, _bind_pointwise_filter),
         Implementation("winograd", _winograd_filter, _bind_winograd_filter),
         Implementation("outer_products", _always(FilterSums("outer_products")), _bind_filter),
         Implementation("reference", _always(None), _bind_reference_filter),
