@@ -246,7 +246,7 @@ def output_size(
 ) -> tuple[int, int, int]:
     """Output size of one axis, and the padding before and after it.
 
-    The arguments beyond an axis's own (`name`, `axis`, `shapes`) are what the error names.
+    Its many arguments are those of one axis, and what the error names: `name`, `axis` and `shapes`.
     """
     window = (taps - 1) * dilation + 1
     if padding == "SAME":

@@ -4,6 +4,8 @@ Given CuPy arrays wherever they take arrays, they compute on those arrays' devic
 CuPy arrays. The two kinds do not mix: that is a TypeError.
 """
 
+# Parameters have TensorFlow's names and order, however many they are.
+
 from fastconv.nn._activation import elu, gelu, leaky_relu, relu, relu6, silu
 from fastconv.nn._activation_grad import elu_grad, gelu_grad, leaky_relu_grad, relu6_grad, relu_grad, silu_grad
 from fastconv.nn._conv import conv2d
