@@ -17,18 +17,18 @@ def kernels_told_to(tell: Callable[[str], None]) -> Iterator[None]:
     """Has the name of each kernel told, before it is compiled, for which a launch is prepared meanwhile."""
     from fastconv._cuda import launch
 
-    compiled = launch.compiled
+    compiled = launch.compile_kernel
 
     def telling(kernel: Any, number: int) -> Any:
         tell(str(kernel))
         return compiled(kernel, number)
 
     telling.cache_clear = compiled.cache_clear
-    launch.compiled = telling
+    launch.compile_kernel = telling
     try:
         yield
     finally:
-        launch.compiled = compiled
+        launch.compile_kernel = compiled
 
 
 def _kind(item: pytest.Item) -> tuple[str, str]:

@@ -29,9 +29,9 @@ def integer(name: str, value: Any) -> int:
         try:
             number = operator.index(value)
         except TypeError:
-            raise TypeError(f"{name}: expected an integer, got {told(value)}") from None
+            raise TypeError(f"{name}: expected an integer, got {describe(value)}") from None
     if not -_LARGEST - 1 <= number <= _LARGEST:
-        raise ValueError(f"{name}: {told(number)} is out of range for an int32")
+        raise ValueError(f"{name}: {describe(number)} is out of range for an int32")
     return number
 
 
@@ -41,10 +41,10 @@ def number(name: str, value: Any) -> float:
         try:
             return float(value)
         except OverflowError:
-            raise ValueError(f"{name}: {told(value)} is out of range") from None
+            raise ValueError(f"{name}: {describe(value)} is out of range") from None
         except (TypeError, ValueError):
             pass
-    raise TypeError(f"{name}: expected a number, got {told(value)}")
+    raise TypeError(f"{name}: expected a number, got {describe(value)}")
 
 
 def flag(name: str, value: Any) -> bool:
@@ -52,10 +52,10 @@ def flag(name: str, value: Any) -> bool:
     try:
         return bool(value)
     except (TypeError, ValueError):
-        raise TypeError(f"{name}: expected True or False, got {told(value)}") from None
+        raise TypeError(f"{name}: expected True or False, got {describe(value)}") from None
 
 
-def told(value: Any) -> str:
+def describe(value: Any) -> str:
     """What was given, in a few words: no array, no long list and no long number is printed whole."""
     if is_array(value) and value.shape:
         return f"{_kind(value)} of shape {value.shape}"
@@ -76,12 +76,12 @@ def channels_first(data_format: Any) -> bool:
     if data_format is None:
         return False
     if not isinstance(data_format, str):
-        raise TypeError(f"data_format: expected a string, got {told(data_format)}")
+        raise TypeError(f"data_format: expected a string, got {describe(data_format)}")
     if data_format in ("NHWC", "NCHW"):
         return data_format == "NCHW"
     meant = _MEANT.get(data_format, data_format.upper())
     hint = f"; did you mean {meant!r}?" if meant in ("NHWC", "NCHW") else ""
-    raise ValueError(f"data_format: {told(data_format)} is not one of 'NHWC' and 'NCHW'{hint}")
+    raise ValueError(f"data_format: {describe(data_format)} is not one of 'NHWC' and 'NCHW'{hint}")
 
 
 _MEANT = {"channels_last": "NHWC", "channels_first": "NCHW"}  # Keras's words
@@ -92,12 +92,12 @@ def spatial(name: str, value: Any, lengths: tuple[int, ...] = (1, 2, 4)) -> tupl
     if value is None:
         return (1,)
     if isinstance(value, (str, bytes, dict, set)):
-        raise TypeError(f"{name}: expected an integer or a list of them, got {told(value)}")
+        raise TypeError(f"{name}: expected an integer or a list of them, got {describe(value)}")
     if not isinstance(value, Sized) or (isinstance(value, np.ndarray) and value.ndim == 0):
         return (integer(name, value),)
     if len(value) not in lengths:
         allowed = ", ".join(map(str, lengths[:-1])) + f" or {lengths[-1]}"
-        raise ValueError(f"{name}: should be of length {allowed}, but {told(value)} has length {len(value)}")
+        raise ValueError(f"{name}: should be of length {allowed}, but {describe(value)} has length {len(value)}")
     return tuple(integer(name, item) for item in value)  # type: ignore[attr-defined]
 
 
@@ -139,13 +139,13 @@ def padding_pairs(name: str, padding: Any, count: int) -> tuple[Pair, ...] | str
     if isinstance(padding, np.ndarray) and padding.ndim and padding.dtype.kind in "iu":
         padding = padding.tolist()
     if not isinstance(padding, (list, tuple)):
-        raise TypeError(f"{name}: expected 'SAME', 'VALID' or {pairs_of}, got {told(padding)}")
+        raise TypeError(f"{name}: expected 'SAME', 'VALID' or {pairs_of}, got {describe(padding)}")
     if len(padding) != count or not all(isinstance(pair, (list, tuple)) and len(pair) == 2 for pair in padding):
         example = [[0, 0], *[[1, 1]] * (count - 2), [0, 0]]
-        raise ValueError(f"{name}: {told(padding)} is not {pairs_of}, such as {example}")
+        raise ValueError(f"{name}: {describe(padding)} is not {pairs_of}, such as {example}")
     pairs = tuple((integer(name, before), integer(name, after)) for before, after in padding)
     if any(cells < 0 for pair in pairs for cells in pair):
-        raise ValueError(f"{name}: {told(padding)}: entries must be nonnegative")
+        raise ValueError(f"{name}: {describe(padding)}: entries must be nonnegative")
     return pairs
 
 
@@ -192,9 +192,9 @@ def as_array(name: str, value: Any) -> np.ndarray:
         return value  # type: ignore[no-any-return]
     array = value if type(value) is np.ndarray else _made_array(name, value)
     if array.dtype == object and not isinstance(value, np.ndarray):
-        raise TypeError(f"{name}: expected an array of numbers, got {told(value)}")
+        raise TypeError(f"{name}: expected an array of numbers, got {describe(value)}")
     if array.dtype.kind in "OUSVmM" and not array.dtype.name.startswith(("bfloat", "float")):
-        words = f"expected an array of numbers, got dtype {array.dtype.name} from {told(value)}"
+        words = f"expected an array of numbers, got dtype {array.dtype.name} from {describe(value)}"
         raise TypeError(f"{name}: {words}; convert it with astype")
     return array if array.dtype.isnative else array.astype(array.dtype.newbyteorder("="))
 
@@ -205,7 +205,7 @@ def _made_array(name: str, value: Any) -> np.ndarray:
         raise TypeError(f"{name}: expected an array, got None")
     if isinstance(value, (str, bytes, os.PathLike)):
         raise TypeError(
-            f"{name}: expected an array, got {told(value)}; read the file first, for example with"
+            f"{name}: expected an array, got {describe(value)}; read the file first, for example with"
             " numpy.asarray(PIL.Image.open(path))"
         )
     listed = value if isinstance(value, (list, tuple)) else (value,)
@@ -367,16 +367,16 @@ def check_result(out: Any, shape: tuple[int, ...], dtype: np.dtype) -> None:
 def shape_of(name: str, value: Any) -> tuple[int, ...]:
     """A shape: a sequence of integers, none negative."""
     if isinstance(value, (str, bytes)) or not isinstance(value, (Sequence, np.ndarray)):
-        raise TypeError(f"{name}: expected a sequence of integers, got {told(value)}")
+        raise TypeError(f"{name}: expected a sequence of integers, got {describe(value)}")
     try:
         sizes = tuple([operator.index(size) for size in value])
     except TypeError:
         hint = "; did you mean its shape?" if is_array(value) and np.ndim(value) > 1 else ""
-        raise TypeError(f"{name}: expected a sequence of integers, got {told(value)}{hint}") from None
+        raise TypeError(f"{name}: expected a sequence of integers, got {describe(value)}{hint}") from None
     if min(sizes, default=0) < 0:
-        raise ValueError(f"{name}: {told(sizes)} has a negative entry")
+        raise ValueError(f"{name}: {describe(sizes)} has a negative entry")
     if max(sizes, default=0) >= 1 << 63:
-        raise ValueError(f"{name}: {told(sizes)} has an entry that is out of range")
+        raise ValueError(f"{name}: {describe(sizes)} has an entry that is out of range")
     return sizes
 
 

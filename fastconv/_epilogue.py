@@ -6,8 +6,9 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from fastconv._arguments import castable, to_dtype, told
+from fastconv._arguments import castable, describe, to_dtype
 from fastconv._backend import backend_of
+from fastconv._types import accumulator
 
 # The activations that sums may end with, in the order of the enums in src/kernels/epilogue.h and _cuda/epilogue.cuh.
 ACTIVATIONS = ("relu", "relu6", "leaky_relu", "silu", "hard_swish", "sigmoid", "tanh")
@@ -33,7 +34,7 @@ def epilogue_arguments(
     name, x = like
     if activation is not None:
         if not isinstance(activation, str) or activation not in ACTIVATIONS:
-            raise ValueError(f"activation: {told(activation)} is not one of {', '.join(map(repr, ACTIVATIONS))}")
+            raise ValueError(f"activation: {describe(activation)} is not one of {', '.join(map(repr, ACTIVATIONS))}")
         if x.dtype == np.int32 and activation not in ("relu", "relu6"):
             raise TypeError(f"activation: {activation!r} needs a floating dtype, but {name} has dtype int32")
     if bias is not None:
@@ -45,5 +46,5 @@ def epilogue_arguments(
                 )
             bias = bias.reshape(channels)  # of (1, 1, 1, F), say
         bias = to_dtype(bias, x.dtype)
-        bias = backend_of(bias).dense(bias, np.float32 if x.dtype.itemsize == 2 else x.dtype)
+        bias = backend_of(bias).dense(bias, accumulator(x.dtype))
     return EpilogueArguments(packings, bias, activation)

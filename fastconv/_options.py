@@ -7,7 +7,7 @@ import os
 from contextvars import ContextVar
 from typing import Any, NamedTuple
 
-from fastconv._arguments import told
+from fastconv._arguments import describe
 
 PRECISIONS = ("default", "fast", "strict")
 MOST_THREADS = 1024
@@ -29,11 +29,11 @@ current: ContextVar[Options] = ContextVar(
 def thread_count(name: str, value: Any) -> int:
     """A number of threads, checked."""
     if isinstance(value, bool) or not hasattr(value, "__index__"):
-        raise TypeError(f"{name}: expected an integer, got {told(value)}")
+        raise TypeError(f"{name}: expected an integer, got {describe(value)}")
     try:
         count = operator.index(value)
     except TypeError:  # an array of several
-        raise TypeError(f"{name}: expected an integer, got {told(value)}") from None
+        raise TypeError(f"{name}: expected an integer, got {describe(value)}") from None
     if not 1 <= count <= MOST_THREADS:
-        raise ValueError(f"{name}: {told(count)} is not between 1 and {MOST_THREADS}")
+        raise ValueError(f"{name}: {describe(count)} is not between 1 and {MOST_THREADS}")
     return count

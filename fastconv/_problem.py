@@ -224,6 +224,11 @@ class PoolProblem(NamedTuple):
         return max(0, low), min(self.out[0], high)
 
 
+def channels_last(images: Any, channels_first: bool) -> Any:
+    """Images (N, C, H, W), if `channels_first`, or NHWC, seen as NHWC."""
+    return images.transpose(0, 2, 3, 1) if channels_first else images
+
+
 def _cells_met(axis: Axis) -> Iterator[tuple[int, slice, slice]]:
     """Yields each tap that meets image cells, the outputs for which it does, and the cells."""
     for tap in range(axis.taps):

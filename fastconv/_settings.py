@@ -7,7 +7,7 @@ import importlib
 from collections.abc import Iterator
 from typing import Any
 
-from fastconv._arguments import told
+from fastconv._arguments import describe
 from fastconv._backend import LISTS
 from fastconv._options import PRECISIONS, Options, current, thread_count
 from fastconv._types import Precision
@@ -57,7 +57,7 @@ def options(
     changes: dict[str, Any] = {}
     if precision is not None:
         if precision not in PRECISIONS:
-            raise ValueError(f"precision: {told(precision)} is not one of {', '.join(map(repr, PRECISIONS))}")
+            raise ValueError(f"precision: {describe(precision)} is not one of {', '.join(map(repr, PRECISIONS))}")
         changes["precision"] = precision
     if implementation is not None:
         changes["implementation"] = check_implementation(implementation)

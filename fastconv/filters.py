@@ -64,12 +64,12 @@ def kernel(name: str) -> np.ndarray:
            [-1.,  5., -1.],
            [ 0., -1.,  0.]], dtype=float32)
     """
-    from fastconv._arguments import told
+    from fastconv._arguments import describe
 
     if not isinstance(name, str):
-        raise TypeError(f"name: expected a string, got {told(name)}")
+        raise TypeError(f"name: expected a string, got {describe(name)}")
     if name not in _KERNELS:
-        raise ValueError(f"name: {told(name)} is not one of {', '.join(NAMES)}")
+        raise ValueError(f"name: {describe(name)} is not one of {', '.join(NAMES)}")
     factor, rows = _KERNELS[name]
     return (factor * np.array(rows)).astype(np.float32)
 
@@ -101,12 +101,12 @@ def bank(names: Iterable[str] = NAMES) -> np.ndarray:
     >>> y.shape, y[0, 0, 0].round(6).tolist()
     ((1, 6, 6, 2), [1.0, 0.0])
     """
-    from fastconv._arguments import told
+    from fastconv._arguments import describe
 
     if isinstance(names, str):
         raise TypeError(f"names: expected a list of names, got the string {names!r}; write [{names!r}]")
     if isinstance(names, bytes) or not isinstance(names, Iterable):
-        raise TypeError(f"names: expected a list of names, got {told(names)}")
+        raise TypeError(f"names: expected a list of names, got {describe(names)}")
     kernels = [kernel(name) for name in names]
     if not kernels:
         raise ValueError("names: at least one kernel is needed")
@@ -145,7 +145,7 @@ def apply(image: ArrayLike, kernel: ArrayLike, *, border: Border = "reflect") ->
     >>> filters.apply(photo, filters.kernel("gaussian-3x3"))[0, 0]
     array([7., 7., 7.], dtype=float32)
     """
-    from fastconv._arguments import DTYPES, array_of, castable, told
+    from fastconv._arguments import DTYPES, array_of, castable, describe
     from fastconv._bands import filtered_bands
 
     pixels: Any = array_of("image", image)
@@ -159,7 +159,7 @@ def apply(image: ArrayLike, kernel: ArrayLike, *, border: Border = "reflect") ->
     if weights.ndim != 2 or 0 in weights.shape or any(size % 2 == 0 for size in weights.shape):
         raise ValueError(f"kernel: should have shape (KH, KW), both odd, but has {weights.shape}")
     if not isinstance(border, str) or border not in BORDERS:
-        raise ValueError(f"border: {told(border)} is not one of {', '.join(map(repr, BORDERS))}")
+        raise ValueError(f"border: {describe(border)} is not one of {', '.join(map(repr, BORDERS))}")
     height, width, channels = pixels.shape if pixels.ndim == 3 else (*pixels.shape, 1)
     dtype = np.float32 if pixels.dtype.kind in "iub" else pixels.dtype
     result = np.empty((channels, height, width), dtype).transpose(1, 2, 0)  # planes, as they are computed

@@ -230,7 +230,8 @@ def test_a_closed_pipe_ends_without_a_traceback():
     read, write = os.pipe()
     os.close(read)
     code = "import sys; from fastconv._cli import main; sys.exit(main(['info']))"
-    done = subprocess.run([sys.executable, "-c", code], stdout=write, stderr=subprocess.PIPE, text=True)
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, stdout=write, stderr=subprocess.PIPE, text=True, cwd=tempfile.gettempdir())
     os.close(write)
     assert done.returncode == 1 and done.stderr == ""
 

@@ -100,6 +100,9 @@ cdef extern from "conv/part.h" nogil:
 
 cdef extern from "conv/forward.h" nogil:
     const fc_method *fc_methods[]
+    bint fc_may_be_exact(const fc_forward *call)
+    int64_t fc_parts_at_most(const fc_forward *call)
+    int64_t fc_take_apart(const fc_forward *call, fc_forward *parts)
     void fc_forward_begin(void *scratch)
     void fc_forward_task_of(const fc_forward *calls, int count, int64_t task, void *scratch)
 
@@ -128,6 +131,7 @@ cdef extern from "conv/filter_method.h" nogil:
         int64_t tasks, sum_tasks
         int64_t scratch_bytes, partial_bytes
 
+    bint fc_filter_is_exact(const fc_backprop_filter *call)
     void fc_prepare_filter(fc_backprop_filter *call, int threads)
     void fc_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial)
     fc_outcome fc_filter_outcome(const fc_backprop_filter *call, void *partial)
@@ -145,12 +149,6 @@ cdef extern from "winograd/grid.h" nogil:
 cdef extern from "winograd/backprop_filter.h" nogil:
     cdef enum:
         FC_RANGE
-
-cdef extern from "winograd/exact.h" nogil:
-    bint fc_may_be_exact(const fc_forward *call)
-    int64_t fc_parts_at_most(const fc_forward *call)
-    int64_t fc_take_apart(const fc_forward *call, fc_forward *parts)
-    bint fc_gradient_is_exact(const fc_backprop_filter *call)
 
 cdef extern from "layers/epilogue.h" nogil:
     ctypedef struct fc_epilogue_pass:

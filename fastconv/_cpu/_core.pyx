@@ -352,7 +352,7 @@ cdef int run_backprop_filter(fc_backprop_filter *call, int threads) except -1:
     cdef bint is_exact
     cdef FilterJob job
     with nogil:
-        is_exact = fc_gradient_is_exact(call)
+        is_exact = fc_filter_is_exact(call)
     if is_exact:
         return FC_REPLACE_ALL
     fc_prepare_filter(call, threads)

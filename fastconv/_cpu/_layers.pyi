@@ -2,6 +2,8 @@ import numpy as np
 
 from fastconv._problem import PoolProblem
 
+LARGEST_RADIUS: int
+
 def apply_epilogue(
     source: np.ndarray,
     result: np.ndarray,

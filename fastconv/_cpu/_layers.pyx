@@ -13,9 +13,11 @@ from fastconv._cpu._core cimport (
     fc_epilogue_pass, fc_normalization_call, fc_pool, kernels, run_activation_grad, run_epilogue_pass,
     run_normalization, run_pool,
 )
-from fastconv._cpu._tensors cimport changed, check_dense, check_strided, dtype_of, tensor
+from fastconv._cpu._tensors cimport check_dense, check_strided, dtype_of, raise_changed, tensor
 
 cnp.import_array()
+
+LARGEST_RADIUS = FC_NORMALIZATION_RADIUS  # that the kernel of local response normalization takes
 
 cdef dict ACTIVATIONS = {
     None: FC_LINEAR,
@@ -61,6 +63,8 @@ def apply_epilogue(
 ):
     """The source with its bias and activation, in rows of so many elements; both arrays are C-contiguous.
 
+    Its many arguments are the fields of fc_epilogue_pass (src/layers/epilogue.h).
+
     There is a bias for each column or, with `bias_of_rows`, for each row in turn. Both may be the same array. The slope
     is that of "leaky_relu".
     """
@@ -70,7 +74,7 @@ def apply_epilogue(
     check_dense(result, number, cnp.PyArray_SIZE(result), True)
     cdef int64_t biases = 0 if bias is None else len(bias)
     if not bias_of_rows and bias is not None and biases != columns or columns < 1:
-        changed()
+        raise_changed()
     call.kernels = kernels()
     call.dtype = dtype_of(dtype)
     call.epilogue = epilogue_of(bias, activation, call.dtype, biases)
@@ -170,7 +174,7 @@ def activation_grad(
     call.dtype = dtype_of(dtype)
     call.activation = ACTIVATIONS[activation]
     if call.dtype == FC_I32 or activation not in ("relu", "silu", "gelu", "gelu_tanh"):
-        changed()
+        raise ValueError(f"activation: there is no kernel for the gradient of {activation!r} in {dtype}")
     call.parameter = parameter
     call.dy = cnp.PyArray_DATA(dy)
     call.x = cnp.PyArray_DATA(x)

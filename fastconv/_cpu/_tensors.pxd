@@ -49,25 +49,25 @@ cdef inline fc_part part_of(part):
     return place
 
 
-cdef inline int changed() except -1:
+cdef inline int raise_changed() except -1:
     raise ValueError("input: an array changed its shape, its dtype or its memory during the call")
 
 
 cdef inline int check_dense(array, int number, int64_t elements, bint written) except -1:
     """Raises unless C may take it for so many elements, one after the other, of the dtype with this number."""
     if not isinstance(array, cnp.ndarray):
-        changed()
+        raise_changed()
     cdef cnp.ndarray a = <cnp.ndarray>array
     cdef bint fits = cnp.PyArray_TYPE(a) == number and cnp.PyArray_SIZE(a) == elements
     if not (fits and (cnp.PyArray_ISCARRAY(a) if written else cnp.PyArray_ISCARRAY_RO(a))):
-        changed()
+        raise_changed()
     return 0
 
 
 cdef inline int check_strided(cnp.ndarray array, int number, int64_t n, int64_t h, int64_t w, int64_t c) except -1:
     """Raises unless C may read it as NHWC images of these sizes, with any strides."""
     if not (cnp.PyArray_TYPE(array) == number and cnp.PyArray_ISBEHAVED_RO(array) and has_shape(array, n, h, w, c)):
-        changed()
+        raise_changed()
     return 0
 
 
@@ -92,7 +92,7 @@ cdef inline int check_arrays(
         and is_image(channels_first, y, p.n, p.oh, p.ow, p.f)
         and has_shape(w, p.kh, p.kw, p.c // p.groups, p.f)
     ):
-        changed()
+        raise_changed()
     return 0
 
 

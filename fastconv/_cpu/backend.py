@@ -17,8 +17,6 @@ from fastconv._plan import Planner
 from fastconv._problem import PoolProblem
 from fastconv._threads import threads_for
 
-_MOST_RADIUS = 64  # that the kernel of local response normalization takes
-
 
 class NumPyBackend(Backend):
     """What is computed on the CPU."""
@@ -86,7 +84,7 @@ class NumPyBackend(Backend):
     def normalize(
         self, x: np.ndarray, y: Any, dy: Any, radius: int, factors: tuple[float, float, float]
     ) -> np.ndarray | None:
-        if radius > _MOST_RADIUS:
+        if radius > _layers.LARGEST_RADIUS:
             return None
         operands: list[Any] = [None if array is None else dense(array, x.dtype) for array in (x, y, dy)]
         result = np.empty(x.shape, x.dtype)

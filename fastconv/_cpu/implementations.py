@@ -12,14 +12,13 @@ from fastconv._cpu import refusals
 from fastconv._cpu._convolution import BackpropFilter, Convolution
 from fastconv._cpu.decompose import border_split, per_group
 from fastconv._cpu.elementwise import apply_epilogue
-from fastconv._cpu.refusals import outer_product_cost
 from fastconv._cpu.summation import PixelSum, pixel_sum, spatial_sum, summation, tile_images, tile_sum
 from fastconv._cpu.winograd import WinogradTile, gradient_tile, winograd_tile
 from fastconv._epilogue import EpilogueArguments
 from fastconv._options import Options
 from fastconv._parts import Decomposition, polyphase, undivided
 from fastconv._plan import Choice, Implementation
-from fastconv._problem import ConvProblem
+from fastconv._problem import ConvProblem, channels_last
 
 # What runs a problem: (operand, operand, result, threads, epilogue), with 4-D arrays in the caller's layout. In
 # backprop-filter the epilogue is always None.
@@ -180,8 +179,7 @@ def _pointwise_filter(problem: ConvProblem, dtype: np.dtype, options: Options) -
         return reason
     pixels = problem.n * problem.h * problem.w
     row = problem._replace(n=1, h=1, w=pixels, oh=1, ow=pixels)
-    exchanged = row._replace(c=row.f, f=row.c)
-    return PixelRow(row, row.groups == 1 and outer_product_cost(exchanged) < outer_product_cost(row))
+    return PixelRow(row, refusals.exchange_pays(row))
 
 
 def _bind_pointwise_filter(
@@ -194,7 +192,7 @@ def _bind_pointwise_filter(
 
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, epilogue: EpilogueArguments | None) -> None:
         x, dy = (
-            _channels_last(array, channels_first).reshape(1, 1, row.w, array.shape[1 if channels_first else 3])
+            channels_last(array, channels_first).reshape(1, 1, row.w, array.shape[1 if channels_first else 3])
             for array in (x, dy)
         )
         if exchange:
@@ -207,16 +205,11 @@ def _bind_pointwise_filter(
     return run
 
 
-def _channels_last(array: np.ndarray, channels_first: bool) -> np.ndarray:
-    """The array seen as NHWC."""
-    return array.transpose(0, 2, 3, 1) if channels_first else array
-
-
 def _bind_reference(
     problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options, configuration: None
 ) -> Run:
     def run(x: np.ndarray, w: np.ndarray, y: np.ndarray, threads: int, epilogue: EpilogueArguments | None) -> None:
-        _channels_last(y, channels_first)[...] = _reference.forward(problem, _channels_last(x, channels_first), w)
+        channels_last(y, channels_first)[...] = _reference.forward(problem, channels_last(x, channels_first), w)
         if epilogue is not None:
             apply_epilogue(y, channels_first, epilogue)
 
@@ -227,8 +220,8 @@ def _bind_reference_input(
     problem: ConvProblem, dtype: np.dtype, channels_first: bool, options: Options, configuration: None
 ) -> Run:
     def run(w: np.ndarray, dy: np.ndarray, dx: np.ndarray, threads: int, epilogue: EpilogueArguments | None) -> None:
-        gradient = _reference.backprop_input(problem, w, _channels_last(dy, channels_first))
-        _channels_last(dx, channels_first)[...] = gradient
+        gradient = _reference.backprop_input(problem, w, channels_last(dy, channels_first))
+        channels_last(dx, channels_first)[...] = gradient
         if epilogue is not None:
             apply_epilogue(dx, channels_first, epilogue)
 
@@ -240,7 +233,7 @@ def _bind_reference_filter(
 ) -> Run:
     def run(x: np.ndarray, dy: np.ndarray, dw: np.ndarray, threads: int, epilogue: EpilogueArguments | None) -> None:
         dw[...] = _reference.backprop_filter(
-            problem, _channels_last(x, channels_first), _channels_last(dy, channels_first)
+            problem, channels_last(x, channels_first), channels_last(dy, channels_first)
         )
 
     return run

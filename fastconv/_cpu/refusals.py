@@ -11,6 +11,7 @@ from fastconv._cpu.summation import spatial_sum, summation
 from fastconv._cpu.winograd import winograd_tile
 from fastconv._options import Options
 from fastconv._problem import ConvProblem
+from fastconv._types import is_half
 
 
 def unless_pointwise(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
@@ -46,10 +47,8 @@ def unless_spatial_gradient(problem: ConvProblem, dtype: np.dtype, options: Opti
         return "the filter is strided or dilated"
     if max(p.kh, p.kw) > costs.SPATIAL_GRADIENT_TAPS or p.f > costs.SPATIAL_GRADIENT_OUTPUTS:
         return "the filters are too large, or too many, for the caches"
-    otherwise = outer_product_cost(p)
-    if p.kh * p.kw == 1:  # where inputs and outputs may change places
-        otherwise = min(otherwise, outer_product_cost(p._replace(c=p.f, f=p.c)))
-    if _spatial_gradient_cost(p) > otherwise:
+    exchanges = p.kh * p.kw == 1 and exchange_pays(p)
+    if _spatial_gradient_cost(p) > outer_product_cost(p._replace(c=p.f, f=p.c) if exchanges else p):
         return "outer products cost less: the output channels fill vectors, or the rows do not"
     return None
 
@@ -70,6 +69,12 @@ def outer_product_cost(problem: ConvProblem) -> float:
     return sum.runs * tiles * (vectors // 2 * two + vectors % 2 * one)
 
 
+def exchange_pays(problem: ConvProblem) -> bool:
+    """Whether a gradient of 1x1 filters costs less where input and output channels change places."""
+    exchanged = problem._replace(c=problem.f, f=problem.c)
+    return problem.groups == 1 and outer_product_cost(exchanged) < outer_product_cost(problem)
+
+
 def unless_kn2row(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
     if problem.f > min(costs.KN2ROW_OUTPUTS, problem.c // costs.KN2ROW_DEPTH) or problem.groups > 1:
         return "there are enough output channels for vectors, or too few input channels to sum"
@@ -81,14 +86,14 @@ def unless_kn2row(problem: ConvProblem, dtype: np.dtype, options: Options) -> st
         return "the filters are too large for the caches"
     if (problem.stride_h, problem.stride_w, problem.dilation_h, problem.dilation_w) != (1, 1, 1, 1):
         return "the filter is strided or dilated"
-    if dtype.itemsize == 2:
+    if is_half(dtype):
         return "half precision is not computed by this method"
     return None
 
 
 def unless_depthwise(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
     if problem.groups != problem.c or problem.c == 1:
-        return "the channels are summed, or there is only one"
+        return "outputs sum several channels, or the input has only one"
     if problem.f // problem.c > costs.DEPTHWISE_MULTIPLIER:
         return "there are many filters for each channel"
     if problem.kw > costs.DEPTHWISE_ROW or (problem.kh - 1) * problem.dilation_h >= costs.DEPTHWISE_REACH:
@@ -102,11 +107,11 @@ def unless_narrow_groups(problem: ConvProblem, dtype: np.dtype, options: Options
         return "there are no groups, or they have single channels"
     outputs = problem.f // problem.groups
     if outputs not in costs.NARROW_GROUPS or depth > outputs:
-        return "a vector does not hold the outputs of whole groups, or takes many channels"
+        return "groups do not have 2 or 4 outputs, or have more input channels than outputs"
     if dtype.itemsize == 8:
-        return "channels are repeated in vectors of 4-byte elements"
+        return "float64 is not computed by this method"
     if problem.dilation_w > 1 or problem.stride_w > problem.kw:
-        return "the taps along the row are dilated, or windows leave gaps"
+        return "the taps of a row are dilated, or the stride is longer than the row"
     reach = ((problem.kh - 1) * problem.dilation_h + 1) * ((problem.ow - 1) * problem.stride_w + problem.kw)
     if problem.kw * depth > costs.NARROW_ROW or reach * depth > costs.NARROW_REACH:
         return "the window is too large for the caches"

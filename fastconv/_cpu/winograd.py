@@ -13,6 +13,7 @@ from fastconv._cpu import cost_model as costs
 from fastconv._cpu.decompose import cost_of_border_split
 from fastconv._cpu.summation import tile_images
 from fastconv._problem import Axis, ConvProblem
+from fastconv._types import is_half
 
 
 class WinogradTile(NamedTuple):
@@ -104,7 +105,7 @@ def _shapes(problem: ConvProblem) -> list[tuple[int, int]]:
 
 def _is_rough(dtype: np.dtype, precision: str) -> bool:
     """Whether more error is allowed."""
-    return precision == "fast" or dtype.itemsize == 2
+    return precision == "fast" or is_half(dtype)
 
 
 def _never(problem: ConvProblem, dtype: np.dtype, precision: str) -> str | None:
@@ -207,6 +208,6 @@ def gradient_tile(problem: ConvProblem, dtype: np.dtype, precision: str) -> Wino
     best = _cheapest(p, "pixels", p.n * p.oh * p.ow, fewest, _gradient_cost, costs.WINOGRAD_GAIN, p.multiply_adds)
     if isinstance(best, str):
         return best
-    if tile_images(p, *best) < (p.n if dtype.itemsize == 2 else 1):  # sums of halves are not rounded in between
+    if tile_images(p, *best) < (p.n if is_half(dtype) else 1):  # sums of halves are not rounded in between
         return "the outlier check of all tiles would take too much memory"
     return WinogradTile(*best, block=16, halves=1)  # of channels, which are not summed

@@ -11,8 +11,8 @@ import numpy as np
 from fastconv._arguments import DTYPES, check_result
 from fastconv._backend import Backend, backend_of
 from fastconv._cuda import pointwise, pools
-from fastconv._cuda.memory import converted, on_device_of
-from fastconv._cuda.plans import DevicePlan, described
+from fastconv._cuda.memory import convert, on_device_of
+from fastconv._cuda.plans import DevicePlan, describe_operands
 from fastconv._plan import Planner
 from fastconv._problem import PoolProblem
 
@@ -35,7 +35,7 @@ class CuPyBackend(Backend):
     move = "cupy.asarray"
 
     def __init__(self) -> None:
-        self.planner = Planner(DevicePlan, described)
+        self.planner = Planner(DevicePlan, describe_operands)
         self.plan = self.planner.plan
 
     def adopt(self, array: np.ndarray, like: Any) -> Any:
@@ -43,10 +43,10 @@ class CuPyBackend(Backend):
             return cupy.asarray(array)
 
     def convert(self, array: Any, dtype: Any, order: str = "K") -> Any:
-        return converted(array, dtype, order)
+        return convert(array, dtype, order)
 
     def dense(self, array: Any, dtype: Any) -> Any:
-        return converted(array, dtype, "C")
+        return convert(array, dtype, "C")
 
     def behaved(self, array: Any) -> Any:
         return array
@@ -88,10 +88,10 @@ class CuPyBackend(Backend):
         first = operands[0]
         if first.dtype.name not in DTYPES or (first.dtype == np.int32 and operation not in _OF_INTEGERS):
             return None
-        return pointwise.computed(operation, operands, out, parameter)
+        return pointwise.compute(operation, operands, out, parameter)
 
     def bias_add(self, value: Any, bias: Any, inner: int, out: Any) -> Any | None:
-        return pointwise.biased(value, bias, inner, out) if value.dtype.name in DTYPES else None
+        return pointwise.add_bias(value, bias, inner, out) if value.dtype.name in DTYPES else None
 
     def normalize(self, x: Any, y: Any, dy: Any, radius: int, factors: tuple[float, float, float]) -> None:
         return None

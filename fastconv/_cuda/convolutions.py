@@ -9,12 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from fastconv._cuda import planner
-from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Device, Launch, check_span, packed, prepared
+from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Device, Launch, check_span, pack, prepare_launch
 from fastconv._cuda.memory import workspace
 from fastconv._cuda.planner import Work
 from fastconv._cuda.pointwise import apply_epilogue
 from fastconv._parts import Part, polyphase
 from fastconv._problem import ConvProblem
+from fastconv._types import accumulator
 
 # struct Gather in gather.cuh, field for field.
 _LONG = """
@@ -131,10 +132,10 @@ def _launch(
     gathers = np.zeros((), np.dtype([("parts", GATHER, (planner.parts(kernel),))]))
     gathers["parts"]["first_block"] = _NEVER
     for i, part in enumerate(parts):
-        gathers["parts"][i] = packed(
+        gathers["parts"][i] = pack(
             GATHER, **part, **fields, first_block=first[i], activation=ACTIVATIONS.index(call.activation)
         )
-    return prepared(kernel, call.device.number, (first[-1], 1, repeats), gathers)
+    return prepare_launch(kernel, call.device.number, (first[-1], 1, repeats), gathers)
 
 
 def _product(
@@ -146,7 +147,8 @@ def _product(
         if call.device.capability != 90 or kind != planner.Arithmetic.HALVES or not all(wide):
             raise ValueError(
                 "implementation: 'warpgroup' takes float16 and bfloat16 on compute capability 9.0, in arrays whose"
-                f" channels are multiples of 8, but got {call.dtype} on {call.device.capability / 10}: {parts[0]}"
+                f" channels are multiples of 8, but got {call.dtype} on {call.device.capability / 10}, with"
+                f" {parts[0]['channels']} and {parts[0]['outputs']} channels"
             )
         kind = planner.Arithmetic.WARPGROUPS
     wide = planner.width(direction, *wide)
@@ -216,7 +218,7 @@ def _backprop_filter(p: ConvProblem, call: Call, images: Any, gradient: Any, res
     rows = p.kh * p.kw * fields["channels"]
     count = rows * p.f
     fields.update(slice_pixels=size, slice_stride=count)
-    sums_dtype = np.dtype(np.float32) if call.dtype.itemsize == 2 else call.dtype
+    sums_dtype = accumulator(call.dtype)
     apart = slices > 1 or sums_dtype != call.dtype
     if call.is_tiled:
         wide = _is_wide(images, fields["channels"], *_steps(images)), _is_wide(gradient, fields["outputs"], p.f)
@@ -241,7 +243,7 @@ def _backprop_filter(p: ConvProblem, call: Call, images: Any, gradient: Any, res
 
 def _sum_slices(call: Call, count: int, slices: int) -> Launch:
     kernel = planner.sum_slices(call.dtype.name)
-    return prepared(kernel, call.device.number, (-(-count // kernel.threads), 1, 1))
+    return prepare_launch(kernel, call.device.number, (-(-count // kernel.threads), 1, 1))
 
 
 MAKERS = {"forward": _forward, "backprop_input": _backprop_input, "backprop_filter": _backprop_filter}

@@ -76,7 +76,7 @@ def _binaries() -> tempfile.TemporaryDirectory[str]:
 
 
 @functools.cache
-def compiled(kernel: Kernel, number: int) -> Any:
+def compile_kernel(kernel: Kernel, number: int) -> Any:
     """The kernel on a device, compiled when it is first asked for."""
     with cupy.cuda.Device(number), open(os.path.join(FOLDER, kernel.source)) as file:
         options = (*kernel.options, f"-I{FOLDER}", f"-DFC_SOURCES={_sources()}")
@@ -104,20 +104,21 @@ class Launch(NamedTuple):
         self.function(self.grid, self.block, (*self.arguments, *arrays), shared_mem=self.kernel.shared)
 
 
-def prepared(kernel: Kernel, number: int, grid: tuple[int, int, int], *arguments: Any) -> Launch:
+def prepare_launch(kernel: Kernel, number: int, grid: tuple[int, int, int], *arguments: Any) -> Launch:
     """The launch of so many blocks of the kernel on the device with this number."""
-    return Launch(kernel, compiled(kernel, number), grid, (kernel.threads, 1, 1), arguments)
+    return Launch(kernel, compile_kernel(kernel, number), grid, (kernel.threads, 1, 1), arguments)
 
 
 NOTHING = np.uint64(0)  # a null pointer
 
 
-def packed(struct: np.dtype, **fields: Any) -> np.ndarray:
+def pack(struct: np.dtype, **fields: Any) -> np.ndarray:
     """A kernel's structure with these fields; others are 0."""
     found = np.zeros((), struct)
     for name, value in fields.items():
         if struct[name].kind == "i" and not np.iinfo(struct[name]).min <= value <= np.iinfo(struct[name]).max:
-            raise ValueError(f"input: its {name.replace('_', ' ')}, {value}, is too large for a CUDA device")
+            what = name.replace("_", " ")
+            raise ValueError(f"input: too large for a CUDA device, whose kernels cannot count to {value} ({what})")
         found[name] = value
     return found
 

@@ -42,7 +42,7 @@ def workspace(shape: tuple[int, ...], dtype: Any) -> Any:
     return found
 
 
-def converted(array: Any, dtype: Any, order: str = "K") -> Any:
+def convert(array: Any, dtype: Any, order: str = "K") -> Any:
     """The array, or a copy beside it, of this dtype; in C order if asked for."""
     if array.dtype == dtype and (order == "K" or array.flags.c_contiguous):
         return array

@@ -212,7 +212,10 @@ def best_tile(choices: tuple[Tile, ...], works: Sequence[Work], multiprocessors:
 
 # The blocks of a filters' gradient that keep any device busy, the fewest pixels worth a slice of their own, the most
 # of one, whose sums are added one after the other, and the most that the slices' sums may take.
-_BLOCKS, _FEWEST, _MOST, _BYTES = 512, 512, 1 << 16, 64 << 20
+_BLOCKS = 512
+_FEWEST = 512  # pixels
+_MOST = 1 << 16  # pixels
+_BYTES = 64 << 20
 _REPEATS = (1 << 16) - 1  # groups by slices, an axis of the grid
 _STEP = 32  # pixels that are multiplied at a time, or half as many
 
@@ -308,11 +311,13 @@ def kinds(element: str, capability: int) -> list[Arithmetic]:
 
 
 def _unless_depthwise(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    return None if problem.groups == problem.c > 1 and is_narrow(problem) else "groups have more than one channel"
+    if problem.groups == problem.c > 1 and is_narrow(problem):
+        return None
+    return "groups do not have one input channel each, or have many outputs"
 
 
 def _unless_narrow(problem: ConvProblem, dtype: np.dtype, options: Options) -> str | None:
-    return None if is_narrow(problem) else "groups are none, or wide"
+    return None if is_narrow(problem) else "there are no groups, or they have many channels"
 
 
 def _always(problem: ConvProblem, dtype: np.dtype, options: Options) -> None:

@@ -17,7 +17,7 @@ from fastconv._cuda.pointwise import apply_epilogue
 from fastconv._epilogue import EpilogueArguments
 from fastconv._options import current
 from fastconv._plan import VERBOSE, Choice, channels_of, choose, tell
-from fastconv._problem import ConvProblem
+from fastconv._problem import ConvProblem, channels_last
 
 _MOST_STEPS = 64  # that a plan keeps, of arrays with different strides and alignment
 
@@ -109,8 +109,7 @@ class DevicePlan:
         return self._images(a), dense(self._images(b))
 
     def _images(self, array: Any) -> Any:
-        if self.channels_first:
-            array = array.transpose(0, 2, 3, 1)
+        array = channels_last(array, self.channels_first)
         runs = array.strides[3] == array.itemsize or array.shape[3] == 1
         whole = not any(stride % array.itemsize for stride in array.strides[:3])
         return array if runs and whole else dense(array)
@@ -134,7 +133,7 @@ def _look_of(a: Any, b: Any, result: Any, activation: str | None) -> tuple[Any, 
     return a.device.id, a.strides, b.strides, bits, activation
 
 
-def described(operands: tuple[Any, ...]) -> tuple[Any, ...]:
+def describe_operands(operands: tuple[Any, ...]) -> tuple[Any, ...]:
     """Operands as their shapes, and the dtype: CuPy arrays do not hash."""
     array = next(operand for operand in operands if type(operand) is not tuple)
     return (*[operand if type(operand) is tuple else operand.shape for operand in operands], array.dtype)

@@ -9,8 +9,9 @@ import cupy
 import numpy as np
 
 from fastconv._cuda import planner
-from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Launch, packed, prepared
-from fastconv._cuda.memory import converted, dense, on_one_device, workspace
+from fastconv._cuda.launch import ACTIVATIONS, NOTHING, Launch, pack, prepare_launch
+from fastconv._cuda.memory import convert, dense, on_one_device, workspace
+from fastconv._types import accumulator
 
 # In the order of their enum in pointwise.cu.
 OPERATIONS = (
@@ -41,8 +42,8 @@ def _launch(element: str, number: int, count: int, wide: bool, fields: tuple[tup
     """For so many elements on the device with this number; `wide`: 16 bytes at a time."""
     kernel = planner.pointwise(element)
     threads = -(-count // planner.run(element)) if wide else count
-    arguments = packed(POINTWISE, **{"count": count, "inner": 1, "channels": 1, "wide": wide, **dict(fields)})
-    return prepared(kernel, number, (-(-threads // kernel.threads), 1, 1), arguments)
+    arguments = pack(POINTWISE, **{"count": count, "inner": 1, "channels": 1, "wide": wide, **dict(fields)})
+    return prepare_launch(kernel, number, (-(-threads // kernel.threads), 1, 1), arguments)
 
 
 def _launched(result: Any, first: Any, second: Any = None, bias: Any = NOTHING, **fields: Any) -> None:
@@ -63,7 +64,7 @@ def apply_epilogue(source: Any, result: Any, bias: Any, channels: int, activatio
     _launched(result, source, None, bias, channels=channels, inner=inner, activation=ACTIVATIONS.index(activation))
 
 
-def computed(operation: str, operands: tuple[Any, ...], out: Any, parameter: float = 0.0) -> Any:
+def compute(operation: str, operands: tuple[Any, ...], out: Any, parameter: float = 0.0) -> Any:
     """The operation, or one of ACTIVATIONS, on each element, in `out` if that is given, which may overlap operands.
 
     Whether the result may be written to `out` is the caller's to check, but for the device.
@@ -89,12 +90,12 @@ def computed(operation: str, operands: tuple[Any, ...], out: Any, parameter: flo
     return result if out is None else out
 
 
-def biased(value: Any, bias: Any, inner: int, out: Any) -> Any:
+def add_bias(value: Any, bias: Any, inner: int, out: Any) -> Any:
     """The sum of each element and its channel's bias, of which there is one for `inner` elements in turn."""
     on_one_device(value, bias)
     with cupy.cuda.Device(value.device.id):
         if out is None:
             out = cupy.empty(value.shape, value.dtype)
-        wide = converted(bias, np.float32 if value.itemsize == 2 else value.dtype, "C")
+        wide = convert(bias, accumulator(value.dtype), "C")
         apply_epilogue(dense(value), out, wide, bias.size, None, inner)
     return out

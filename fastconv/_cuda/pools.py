@@ -10,7 +10,7 @@ import cupy
 import numpy as np
 
 from fastconv._cuda import planner
-from fastconv._cuda.launch import NOTHING, Launch, check_span, packed, prepared
+from fastconv._cuda.launch import NOTHING, Launch, check_span, pack, prepare_launch
 from fastconv._cuda.memory import on_one_device
 from fastconv._problem import PoolProblem
 
@@ -41,7 +41,7 @@ def _launch(
     names = "image", "row", "column", "channel"
     cells = (shape[0], *problem.out, shape[3])
     count = math.prod(cells if entry == "fc_pool" else shape)
-    arguments = packed(
+    arguments = pack(
         POOL,
         **dict(zip(names, steps)),
         **{f"result_{name}": step for name, step in zip(names, cell_steps)},
@@ -58,7 +58,7 @@ def _launch(
         start_h=-problem.before[0],
         start_w=-problem.before[1],
     )
-    return prepared(kernel, number, (-(-count // kernel.threads), 1, 1), arguments)
+    return prepare_launch(kernel, number, (-(-count // kernel.threads), 1, 1), arguments)
 
 
 def _launch_for(entry: str, problem: PoolProblem, average: bool, images: Any, cells: Any) -> Launch:

@@ -9,7 +9,7 @@ from numpy.typing import ArrayLike
 
 from fastconv._arguments import DTYPES, arithmetic, array_of, check_output, flag, number
 from fastconv._backend import backend_of
-from fastconv.nn._elementwise import computed, floating, narrowed, real, slope_of, stored
+from fastconv.nn._elementwise import compute, floating, narrow, real, slope_of, store
 
 
 def check_apart(out: np.ndarray | None, array: np.ndarray) -> None:
@@ -53,10 +53,10 @@ def relu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None
     """
     array: Any = real("features", features)
     check_apart(out, array)
-    result = computed("relu", out, array)
+    result = compute("relu", out, array)
     if result is not None:
         return result
-    return stored(narrowed(array, np.maximum(array, array.dtype.type(0))), out)
+    return store(narrow(array, np.maximum(array, array.dtype.type(0))), out)
 
 
 def relu6(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None = None) -> np.ndarray:
@@ -94,10 +94,10 @@ def relu6(features: ArrayLike, name: str | None = None, *, out: np.ndarray | Non
     """
     array: Any = real("features", features)
     check_apart(out, array)
-    result = computed("relu6", out, array)
+    result = compute("relu6", out, array)
     if result is not None:
         return result
-    return stored(narrowed(array, np.minimum(np.maximum(array, array.dtype.type(0)), array.dtype.type(6))), out)
+    return store(narrow(array, np.minimum(np.maximum(array, array.dtype.type(0)), array.dtype.type(6))), out)
 
 
 @np.errstate(all="ignore")
@@ -141,10 +141,10 @@ def leaky_relu(
     array = array_of("features", features)
     array = floating("features", backend_of(array).convert(array, np.float32) if array.dtype.kind in "iu" else array)
     slope = slope_of(array, alpha)
-    result = computed("leaky_relu", out, array, parameter=float(slope))
+    result = compute("leaky_relu", out, array, parameter=float(slope))
     if result is not None:
         return result
-    return stored(narrowed(array, np.where(array < 0, array * slope, array)), out)
+    return store(narrow(array, np.where(array < 0, array * slope, array)), out)
 
 
 @np.errstate(all="ignore")
@@ -182,10 +182,10 @@ def elu(features: ArrayLike, name: str | None = None, *, out: np.ndarray | None 
     array([0., 2.], dtype=float32)
     """
     array = floating("features", features)
-    result = computed("elu", out, array)
+    result = compute("elu", out, array)
     if result is not None:
         return result
-    return stored(narrowed(array, np.where(array < 0, np.expm1(np.minimum(array, array.dtype.type(0))), array)), out)
+    return store(narrow(array, np.where(array < 0, np.expm1(np.minimum(array, array.dtype.type(0))), array)), out)
 
 
 @np.errstate(all="ignore")
@@ -227,7 +227,7 @@ def silu(
     array([0.], dtype=float32)
     """
     array, steepness = floating("features", features), number("beta", beta)
-    found = computed("silu", out, array, parameter=steepness)
+    found = compute("silu", out, array, parameter=steepness)
     if found is not None:
         return found
     wide: Any = array.astype(arithmetic(array.dtype), copy=False)
@@ -236,7 +236,7 @@ def silu(
     far = np.asarray(scaled < (-700 if wide.dtype == np.float64 else -80))
     if far.any():  # there exp(-scaled) may be infinite, and 1 is nothing beside it
         result[far] = (wide * np.exp(scaled))[far]
-    return stored(narrowed(array, result), out)
+    return store(narrow(array, result), out)
 
 
 @np.errstate(all="ignore")
@@ -279,7 +279,7 @@ def gelu(
     """
     array = floating("features", features)
     function = "gelu_tanh" if flag("approximate", approximate) else "gelu"
-    result = computed(function, out, array)
+    result = compute(function, out, array)
     if result is not None:
         return result
-    return stored(narrowed(array, computed(function, None, array.astype(np.float64))), out)
+    return store(narrow(array, compute(function, None, array.astype(np.float64))), out)

@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fastconv._arguments import check_output, flag, number
-from fastconv.nn._elementwise import computed, floating, narrowed, same_shape, slope_of, stored
+from fastconv.nn._elementwise import compute, floating, narrow, same_shape, slope_of, store
 
 
 def relu_grad(
@@ -96,7 +96,7 @@ def _relu_grad(gradients: ArrayLike, features: ArrayLike, limit: float, out: np.
     dy, x = same_shape(("gradients", "features"), gradients, features)
     if out is not None:
         check_output(out, dy, dy.shape, dy.dtype, (x,) if out is dy else (dy, x))
-    found = computed("relu_grad", out, dy, x, parameter=limit)
+    found = compute("relu_grad", out, dy, x, parameter=limit)
     if found is not None:
         return found
     result = np.where((x > 0) & ~(x >= limit), dy, dy.dtype.type(0))
@@ -153,10 +153,10 @@ def leaky_relu_grad(
     """
     dy, x = same_shape(("gradients", "features"), gradients, features)
     slope = slope_of(dy, alpha)
-    found = computed("leaky_relu_grad", out, dy, x, parameter=float(slope))
+    found = compute("leaky_relu_grad", out, dy, x, parameter=float(slope))
     if found is not None:
         return found
-    return stored(narrowed(dy, np.where(x > 0, dy, dy * slope)), out)
+    return store(narrow(dy, np.where(x > 0, dy, dy * slope)), out)
 
 
 @np.errstate(all="ignore")
@@ -198,10 +198,10 @@ def elu_grad(
     array([2.5, 5. ], dtype=float32)
     """
     dy, x = same_shape(("gradients", "outputs"), gradients, outputs)
-    found = computed("elu_grad", out, dy, x)
+    found = compute("elu_grad", out, dy, x)
     if found is not None:
         return found
-    return stored(narrowed(dy, np.where(x < 0, dy * (x + dy.dtype.type(1)), dy)), out)
+    return store(narrow(dy, np.where(x < 0, dy * (x + dy.dtype.type(1)), dy)), out)
 
 
 @np.errstate(all="ignore")
@@ -311,8 +311,8 @@ def _smooth_grad(
 ) -> np.ndarray:
     """The gradient of an activation that has a kernel; dtypes without one are computed in float64."""
     dy, x = same_shape(("gradients", "features"), floating("gradients", gradients), features)
-    found = computed(f"{activation}_grad", out, dy, x, parameter=parameter)
+    found = compute(f"{activation}_grad", out, dy, x, parameter=parameter)
     if found is not None:
         return found
     wide: tuple[Any, Any] = (dy.astype(np.float64), x.astype(np.float64))
-    return stored(narrowed(dy, computed(f"{activation}_grad", None, *wide, parameter=parameter)), out)
+    return store(narrow(dy, compute(f"{activation}_grad", None, *wide, parameter=parameter)), out)

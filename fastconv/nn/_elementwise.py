@@ -35,7 +35,7 @@ def same_shape(names: tuple[str, str], first: ArrayLike, second: ArrayLike) -> t
     return a, to_dtype(b, a.dtype)
 
 
-def narrowed(array: np.ndarray, result: Any) -> np.ndarray:
+def narrow(array: np.ndarray, result: Any) -> np.ndarray:
     """The result in the array's dtype: what NumPy widened is narrowed again."""
     return as_array("", result).astype(array.dtype, copy=False)
 
@@ -46,7 +46,7 @@ def check_place(out: np.ndarray | None, like: np.ndarray) -> None:
         check_output(out, like, like.shape, like.dtype, ())
 
 
-def stored(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
+def store(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     """The result, in `out` if that is given."""
     if out is None:
         return result
@@ -56,9 +56,7 @@ def stored(result: np.ndarray, out: np.ndarray | None) -> np.ndarray:
     return out
 
 
-def computed(
-    operation: str, out: np.ndarray | None, *operands: np.ndarray, parameter: float = 0.0
-) -> np.ndarray | None:
+def compute(operation: str, out: np.ndarray | None, *operands: np.ndarray, parameter: float = 0.0) -> np.ndarray | None:
     """The operation by a kernel of the operands' backend, in `out`, which may overlap them; None if there is none."""
     first = operands[0]
     check_place(out, first)

@@ -10,7 +10,7 @@ from numpy.typing import ArrayLike
 
 from fastconv._arguments import arithmetic, array_of, castable, channels_first, check_output, integer, number, to_dtype
 from fastconv._backend import backend_of, on_its_device
-from fastconv.nn._elementwise import check_place, floating, narrowed, same_shape, stored
+from fastconv.nn._elementwise import check_place, floating, narrow, same_shape, store
 
 
 def _channel_shape(name: str, array: np.ndarray, value: np.ndarray, first: bool) -> tuple[int, ...]:
@@ -91,7 +91,7 @@ def bias_add(
     if found is not None:
         return found
     if out is None:
-        return narrowed(x, x + channels)
+        return narrow(x, x + channels)
     np.add(x, channels, out=out)
     return out
 
@@ -138,7 +138,7 @@ def bias_add_grad(out_backprop: ArrayLike, data_format: str | None = None, name:
         dy = dy.transpose(0, *range(2, dy.ndim), 1)
     wide = dy.dtype if dy.dtype.kind in "iu" else np.float32 if dy.dtype.itemsize == 2 else np.float64
     # Sums follow the order of memory: in C order, every layout has the same bits.
-    return narrowed(dy, dy.ravel().reshape(math.prod(dy.shape[:-1]), dy.shape[-1]).sum(0, dtype=wide))
+    return narrow(dy, dy.ravel().reshape(math.prod(dy.shape[:-1]), dy.shape[-1]).sum(0, dtype=wide))
 
 
 @on_its_device
@@ -202,7 +202,7 @@ def batch_normalization(
     shift = -_along("mean", mean, array, wide) * factor
     if offset is not None:
         shift = shift + _along("offset", offset, array, wide)
-    return stored(narrowed(array, array.astype(wide, copy=False) * factor + shift), out)
+    return store(narrow(array, array.astype(wide, copy=False) * factor + shift), out)
 
 
 def _along(name: str, value: ArrayLike | None, x: np.ndarray, wide: Any) -> Any:
@@ -289,7 +289,7 @@ def batch_normalization_grad(
     dx = gradient * factor
     dmean = -_summed(dx, means.shape)
     dvariance = _summed(dx * (centered * (inverse * inverse)), variances.shape) / -2
-    results = (None if each is None else narrowed(dy, each) for each in (dx, dmean, dvariance, doffset, dscale))
+    results = (None if each is None else narrow(dy, each) for each in (dx, dmean, dvariance, doffset, dscale))
     return tuple(results)  # type: ignore[return-value]
 
 
@@ -379,14 +379,14 @@ def local_response_normalization(
     bias, alpha, beta = _factors(bias, alpha, beta)
     check_place(out, array)
     if array.size == 0:
-        return stored(array.copy(), out)
+        return store(array.copy(), out)
     backend = backend_of(array)
     wide: Any = backend.convert(array, kind)
     found = backend.normalize(wide, None, None, radius, (bias, alpha, beta))
     if found is not None:
-        return stored(narrowed(array, found), out)
+        return store(narrow(array, found), out)
     scale = kind(bias) + kind(alpha) * _neighbor_sums(wide * wide, radius)
-    return stored(narrowed(array, wide * scale ** kind(-beta)), out)
+    return store(narrow(array, wide * scale ** kind(-beta)), out)
 
 
 @on_its_device
@@ -449,13 +449,13 @@ def local_response_normalization_grad(
     bias, alpha, beta = _factors(bias, alpha, beta)
     check_place(out, dy)
     if dy.size == 0:
-        return stored(dy.copy(), out)
+        return store(dy.copy(), out)
     backend = backend_of(dy)
     operands: list[Any] = [backend.convert(array, kind, "C") for array in (dy, x, y)]
     dy_, x_, y_ = operands
     found = backend.normalize(x_, y_, dy_, radius, (bias, alpha, beta))
     if found is not None:
-        return stored(narrowed(dy, found), out)
+        return store(narrow(dy, found), out)
     scale = kind(bias) + kind(alpha) * _neighbor_sums(x_ * x_, radius)
     others = _neighbor_sums(dy_ * y_ / scale, radius)
-    return stored(narrowed(dy, dy_ * scale ** kind(-beta) - kind(2 * alpha * beta) * x_ * others), out)
+    return store(narrow(dy, dy_ * scale ** kind(-beta) - kind(2 * alpha * beta) * x_ * others), out)

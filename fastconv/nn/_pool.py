@@ -12,7 +12,7 @@ from fastconv._arguments import array_of, castable, check_output, flag, is_real,
 from fastconv._backend import backend_of, on_its_device
 from fastconv._problem import PoolProblem
 from fastconv._types import ImageFormat, IntsLike, PaddingLike, PaddingName
-from fastconv.nn._elementwise import check_place, stored
+from fastconv.nn._elementwise import check_place, store
 from fastconv.nn._windows import as_given, as_images, result_shape, windows_of
 
 
@@ -331,13 +331,13 @@ def max_pool2d_grad(
     values = as_images(windows, dy)
     dx = backend_of(x).pool_gradient(windows, images, values, images.shape, x.dtype)
     if dx is not None:
-        return stored(as_given(windows, dx), out)
+        return store(as_given(windows, dx), out)
     _, place = _largest(windows, images)
     n, h, w, c = images.shape
     index = (np.arange(n)[:, None, None, None] * (h * w) + place) * c + np.arange(c)
     total = np.zeros(n * h * w * c, x.dtype)
     np.add.at(total, index.ravel(), values.astype(x.dtype).ravel())
-    return stored(as_given(windows, total.reshape(n, h, w, c)), out)
+    return store(as_given(windows, total.reshape(n, h, w, c)), out)
 
 
 @on_its_device
@@ -401,4 +401,4 @@ def avg_pool2d_grad(
         check_output(out, dy, shape, dy.dtype, ())
     n, h, w, c = (shape[0], *shape[2:], shape[1]) if windows.first else shape
     dx: Any = backend_of(dy).pool_gradient(windows, None, as_images(windows, dy), (n, h, w, c), dy.dtype)
-    return stored(as_given(windows, dx), out)
+    return store(as_given(windows, dx), out)

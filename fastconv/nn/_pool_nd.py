@@ -8,10 +8,10 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import arithmetic, check_output, padding_pairs, spatial, told
+from fastconv._arguments import arithmetic, check_output, describe, padding_pairs, spatial
 from fastconv._backend import backend_of, on_its_device
 from fastconv._types import DataFormat, IntsLike, PaddingLike, PaddingName
-from fastconv.nn._elementwise import stored
+from fastconv.nn._elementwise import store
 from fastconv.nn._pool import avg_pool2d, max_pool2d, pooled
 
 
@@ -146,13 +146,13 @@ def _pool_of_any_rank(
         return pool(input, ksize, strides, padding, data_format, out=out)
     formats = _FORMATS[x.ndim]
     if not isinstance(data_format, (str, type(None))) or data_format not in (None, *formats):
-        raise ValueError(f"data_format: {told(data_format)} is not one of {formats[0]!r} and {formats[1]!r}")
+        raise ValueError(f"data_format: {describe(data_format)} is not one of {formats[0]!r} and {formats[1]!r}")
     first = data_format == formats[1]
     size, step = (_along_axes(name, value, x.ndim, first) for name, value in (("ksize", ksize), ("strides", strides)))
     pairs = padding_pairs("padding", padding, x.ndim)
     if not isinstance(pairs, str):
         if pool is avg_pool2d:
-            raise TypeError(f"padding: expected 'SAME' or 'VALID', got {told(padding)}")
+            raise TypeError(f"padding: expected 'SAME' or 'VALID', got {describe(padding)}")
         batch, depth = pairs[0], pairs[1 if first else -1]
         if batch != (0, 0) or depth != (0, 0):
             raise ValueError(f"padding: {list(pairs)} pads the batch or depth dimensions")
@@ -174,7 +174,7 @@ def _pool_of_any_rank(
         result = result.transpose(0, x.ndim - 1, *range(1, x.ndim - 1)).copy(order="C")
     if out is not None:
         check_output(out, x, result.shape, x.dtype, (input,))
-    return stored(result, out)
+    return store(result, out)
 
 
 def _in_two(pairs: Any, high: int | None, wide: int | None) -> Any:

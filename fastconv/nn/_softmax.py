@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import arithmetic, told
+from fastconv._arguments import arithmetic, describe
 from fastconv._backend import on_its_device
-from fastconv.nn._elementwise import check_place, floating, narrowed, same_shape, stored
+from fastconv.nn._elementwise import check_place, floating, narrow, same_shape, store
 
 
 def _axis_of(name: str, array: np.ndarray, axis: int | None) -> int:
@@ -18,9 +18,9 @@ def _axis_of(name: str, array: np.ndarray, axis: int | None) -> int:
     try:
         found = -1 if axis is None else operator.index(axis)
     except TypeError:
-        raise TypeError(f"axis: expected an integer, got {told(axis)}") from None
+        raise TypeError(f"axis: expected an integer, got {describe(axis)}") from None
     if not -array.ndim <= found < array.ndim:
-        raise ValueError(f"axis: {told(found)} is not an axis of {name}, of shape {array.shape}")
+        raise ValueError(f"axis: {describe(found)} is not an axis of {name}, of shape {array.shape}")
     return found
 
 
@@ -67,11 +67,11 @@ def softmax(
     axis = _axis_of("logits", array, axis)
     check_place(out, array)
     if array.size == 0:
-        return stored(array.copy(), out)
+        return store(array.copy(), out)
     wide: Any = array.astype(arithmetic(array.dtype), copy=False)
     powers = np.exp(wide - wide.max(axis, keepdims=True))
     sums = powers.sum(axis, keepdims=True, dtype=np.float64).astype(wide.dtype)
-    return stored(narrowed(array, powers / sums), out)
+    return store(narrow(array, powers / sums), out)
 
 
 @on_its_device
@@ -126,4 +126,4 @@ def softmax_grad(
     kind: Any = arithmetic(dy.dtype)
     gradient, result = dy.astype(kind, copy=False), y.astype(kind, copy=False)
     shared = (gradient * result).sum(axis, keepdims=True, dtype=np.float64).astype(kind)
-    return stored(narrowed(dy, (gradient - shared) * result), out)
+    return store(narrow(dy, (gradient - shared) * result), out)

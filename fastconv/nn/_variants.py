@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fastconv._arguments import array_of, as_array, spatial, told
+from fastconv._arguments import array_of, as_array, describe, spatial
 from fastconv._backend import is_array
 from fastconv._prepared import PreparedFilters
 from fastconv._types import DataFormat, IntsLike, PaddingLike, RowFormat
@@ -18,9 +18,9 @@ def positive_rate(rate: Any) -> tuple[int, ...]:
     """The rate of an atrous convolution, checked."""
     values = spatial("rate", rate)
     if len(values) > 2:
-        raise ValueError(f"rate: should be an integer or a pair of them, but is {told(rate)}")
+        raise ValueError(f"rate: should be an integer or a pair of them, but is {describe(rate)}")
     if min(values) < 1:
-        raise ValueError(f"rate: {told(rate)} must be positive")
+        raise ValueError(f"rate: {describe(rate)} must be positive")
     return values
 
 
@@ -149,7 +149,7 @@ def row_arguments(stride: Any, padding: Any, data_format: str | None, dilations:
     """From the arguments of a 1-D convolution; those of the row's only column are neutral."""
     formats = {None: "NHWC", "NWC": "NHWC", "NCW": "NCHW"}
     if not isinstance(data_format, (str, type(None))) or data_format not in formats:
-        raise ValueError(f"data_format: {told(data_format)} is not one of 'NWC' and 'NCW'")
+        raise ValueError(f"data_format: {describe(data_format)} is not one of 'NWC' and 'NCW'")
     last = formats[data_format] == "NHWC"
 
     def widened(name: str, value: Any) -> tuple[int, ...]:
@@ -160,7 +160,7 @@ def row_arguments(stride: Any, padding: Any, data_format: str | None, dilations:
 
     if isinstance(padding, (list, tuple, np.ndarray)):
         if len(padding) != 3:
-            raise ValueError(f"padding: {told(padding)} is not a list of three pairs, [[0, 0], [1, 1], [0, 0]] say")
+            raise ValueError(f"padding: {describe(padding)} is not a list of three pairs, [[0, 0], [1, 1], [0, 0]] say")
         pairs = list(padding)
         pairs.insert(1 if last else 2, (0, 0))
         padding = pairs

@@ -6,13 +6,13 @@ from typing import Any
 
 import numpy as np
 
-from fastconv._arguments import channels_first, explicit_padding, image_padding, spatial, told
-from fastconv._problem import Pair, PoolProblem, output_size
+from fastconv._arguments import channels_first, describe, explicit_padding, image_padding, spatial
+from fastconv._problem import Pair, PoolProblem, channels_last, output_size
 
 
 def as_images(problem: PoolProblem, array: np.ndarray) -> np.ndarray:
     """The array seen as NHWC."""
-    return array.transpose(0, 2, 3, 1) if problem.first else array
+    return channels_last(array, problem.first)  # type: ignore[no-any-return]
 
 
 def as_given(problem: PoolProblem, images: np.ndarray) -> np.ndarray:
@@ -42,7 +42,7 @@ def windows_of(
     """The geometry of a pool over images of this shape, and how many channels a window spans."""
     pads = explicit_padding(padding)
     if not explicit and not isinstance(pads, str):
-        raise TypeError(f"padding: expected 'SAME' or 'VALID', got {told(padding)}")
+        raise TypeError(f"padding: expected 'SAME' or 'VALID', got {describe(padding)}")
     first = channels_first(data_format)
     size, depth = _extent("ksize", ksize, first)
     stride, depth_stride = _extent("strides", strides, first)
@@ -52,8 +52,8 @@ def windows_of(
         channels = shape[1 if first else 3]
         if not explicit or size != (1, 1) or stride != (1, 1) or depth != depth_stride or channels % depth:
             raise NotImplementedError(
-                f"ksize: pooling over {depth} channels, strides {told(strides)}, of {name} of shape {shape}: only the"
-                " largest of equal, separate groups of channels at single pixels is computed"
+                f"ksize: pooling over {depth} channels, strides {describe(strides)}, of {name} of shape {shape}: only"
+                " the largest of equal, separate groups of channels at single pixels is computed"
             )
     axes = image_padding(pads, first)
     pairs = (axes, axes) if isinstance(axes, str) else axes
@@ -61,9 +61,11 @@ def windows_of(
     for axis, label in enumerate(("height", "width")):
         pair = pairs[axis]
         if not isinstance(pair, str) and max(pair) >= size[axis]:
-            raise ValueError(f"padding: {told(padding)} must be smaller than the window size, ksize {told(ksize)}")
+            raise ValueError(
+                f"padding: {describe(padding)} must be smaller than the window size, ksize {describe(ksize)}"
+            )
         cells = shape[(2 if first else 1) + axis]
-        shapes = f"{name} shape {shape}, ksize {told(ksize)}"
+        shapes = f"{name} shape {shape}, ksize {describe(ksize)}"
         found.append(output_size("ksize", label, cells, size[axis], stride[axis], 1, pair, shapes, True))
     (oh, top, _), (ow, left, _) = found
     return PoolProblem(first, size, stride, (oh, ow), (top, left)), depth

@@ -31,6 +31,8 @@ typedef struct fc_backprop_filter fc_backprop_filter;
  * these each sum (fc_sum_slices); then the outcome. */
 typedef struct fc_filter_method {
     const char *name; /* as plans have it */
+    /* Before all else: whether direct sums would be exact, and so are to replace all of it; null: they need not. */
+    int (*is_exact)(const fc_backprop_filter *call);
     void (*prepare)(fc_backprop_filter *call, int threads);
     /* Sums a slice, or a part of one. */
     void (*task)(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial);
@@ -104,6 +106,9 @@ struct fc_backprop_filter {
 };
 
 /* What a call's method does with it; see fc_filter_method. */
+static inline int fc_filter_is_exact(const fc_backprop_filter *call) {
+    return call->method->is_exact && call->method->is_exact(call);
+}
 static inline void fc_prepare_filter(fc_backprop_filter *call, int threads) { call->method->prepare(call, threads); }
 static inline void fc_filter_task(const fc_backprop_filter *call, int64_t task, void *scratch, void *partial) {
     call->method->task(call, task, scratch, partial);

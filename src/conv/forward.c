@@ -13,6 +13,18 @@ const fc_method *const fc_methods[] = {
     &fc_kn2row_method,        &fc_narrow_groups_method, &fc_winograd_method, NULL,
 };
 
+int fc_may_be_exact(const fc_forward *call) { return call->method->may_be_exact && call->method->may_be_exact(call); }
+
+int64_t fc_parts_at_most(const fc_forward *call) {
+    return call->method->take_apart ? fc_min(call->problem.n, FC_MOST_PARTS) : 1;
+}
+
+int64_t fc_take_apart(const fc_forward *call, fc_forward *parts) {
+    if (call->method->take_apart) return call->method->take_apart(call, parts);
+    *parts = *call;
+    return 1;
+}
+
 void fc_forward_begin(void *scratch) { fc_hold_nothing(scratch); }
 
 void fc_forward_task(const fc_forward *call, int64_t task, void *scratch) {

@@ -25,7 +25,14 @@ typedef struct fc_method {
     /* How the filters are measured at every call, before the tasks, into `magnitudes`; null: they are not. */
     int64_t (*magnitudes_size)(const fc_forward *call);
     void (*measure)(const fc_forward *call, void *magnitudes);
+
+    /* Whether the filters have so few bits that another method may sum some images exactly; null: this one does as
+     * well. How such a call becomes calls for images in turn, each by the method that serves it; returns how many. */
+    int (*may_be_exact)(const fc_forward *call);
+    int64_t (*take_apart)(const fc_forward *call, fc_forward *parts);
 } fc_method;
+
+enum { FC_MOST_PARTS = 1 << 20 /* calls that take_apart makes, at most: the last has all images that are left */ };
 
 /* How outputs are cut into regions, one a task (regions.h). */
 typedef struct fc_regions {

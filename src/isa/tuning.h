@@ -1,8 +1,9 @@
 /* Each instruction set's register tile, and the record of what else tunes its speed (tuning.inc).
  *
  * No size here or there can change a bit of a result. What fixes bits stands elsewhere, and is the same for every
- * instruction set: blocks of sums in fastconv/_cpu/summation.py, Winograd's tiles in winograd.py beside it, and
- * FC_SPATIAL_LANES in kernels/spatial.h. */
+ * instruction set: blocks of sums in fastconv/_cpu/summation.py, Winograd's tiles in winograd.py beside it,
+ * FC_SPATIAL_LANES in kernels/spatial.h, the partial sums of kernels/pool.inc and magnitudes.inc, and the limits of
+ * winograd/outliers.c and gradient_outliers.c. */
 #ifndef FC_ISA_TUNING_H
 #define FC_ISA_TUNING_H
 

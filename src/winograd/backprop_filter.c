@@ -7,6 +7,7 @@
 #include "base/float_mode.h"
 #include "conv/pixel_blocks.h"
 #include "threads/team.h"
+#include "winograd/exact.h"
 #include "winograd/gradient_outliers.h"
 #include <string.h>
 
@@ -76,7 +77,6 @@ static void split_ranges(fc_backprop_filter *call, int threads) {
     fc_winograd_gradient_split *const s = &call->winograd;
     const int64_t slices = call->pixels.slices, least = call->kernels->tuning.winograd_least_range;
     s->channel_tasks = fc_min(fc_ceil_div(p->c * s->grid.sub.count, FC_RANGE), channel_units(call));
-    s->column_tasks = 1;
     const int64_t terms = most_channels(call) * s->grid.sub.count; /* many, where there are many sub-kernels */
     s->column_tasks = fc_ceil_div(p->f, terms > FC_RANGE ? FC_RANGE * FC_RANGE / terms : FC_RANGE);
     while (threads > 1 && slices * s->channel_tasks * s->column_tasks < 2 * threads) {
@@ -310,4 +310,4 @@ static fc_outcome outcome_of(const fc_backprop_filter *call, void *partial) {
 }
 
 const fc_filter_method fc_winograd_filter_method = {
-    .name = "winograd", .prepare = prepare, .task = compute, .outcome = outcome_of};
+    .name = "winograd", .is_exact = fc_gradient_is_exact, .prepare = prepare, .task = compute, .outcome = outcome_of};

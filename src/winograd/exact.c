@@ -2,18 +2,15 @@
 #include "winograd/exact.h"
 #include "base/float_mode.h"
 #include "conv/implicit_gemm.h"
-#include "winograd/backprop_filter.h"
-#include "winograd/forward.h"
 #include <string.h>
 
 enum {
-    EXACT_BITS = 24,     /* of a float: products of factors with so many bits together are exact */
-    AT_ONCE = 1024,      /* numbers that are converted together */
-    FIRST = 16,          /* numbers that are converted first, since these usually decide */
-    MANTISSA = 23,       /* bits, without the one that is not written */
-    NOT_FINITE = 0xff,   /* the exponent of infinities and NaN */
-    FAR = 1 << 20,       /* beyond any bit */
-    MOST_PARTS = 1 << 20 /* All images after so many parts are summed as the last of these. */
+    EXACT_BITS = 24,   /* of a float: products of factors with so many bits together are exact */
+    AT_ONCE = 1024,    /* numbers that are converted together */
+    FIRST = 16,        /* numbers that are converted first, since these usually decide */
+    MANTISSA = 23,     /* bits, without the one that is not written */
+    NOT_FINITE = 0xff, /* the exponent of infinities and NaN */
+    FAR = 1 << 20      /* beyond any bit */
 };
 
 /* The numbers seen so far are multiples of 2^lowest and less than 2^(highest + 1); zeros do not count. */
@@ -81,12 +78,11 @@ static int add_image(const fc_kernels *kernels, const fc_tensor *x, int64_t imag
     return 1;
 }
 
-/* How many bits hold all filters of a call by Winograd's method; 0 if they are too many, or all zeros. */
+/* How many bits hold all filters; 0 if they are too many, or all zeros. */
 static int bits_of_filters(const fc_forward *call) {
     const fc_problem *p = &call->problem;
     const fc_filters *w = &call->w;
     bits seen = no_bits;
-    if (call->method != &fc_winograd_method) return 0;
     for (int64_t tap = 0; tap < p->kh * p->kw; tap++) {
         const int64_t at = fc_tap_offset(p, w, tap);
         const char *from = (const char *)w->data + at * fc_dtype_size(call->x.dtype);
@@ -96,9 +92,7 @@ static int bits_of_filters(const fc_forward *call) {
     return bit_count(seen);
 }
 
-int fc_may_be_exact(const fc_forward *call) { return bits_of_filters(call) > 0; }
-
-int64_t fc_parts_at_most(const fc_forward *call) { return fc_max(fc_min(call->problem.n, MOST_PARTS), 1); }
+int fc_filters_may_be_exact(const fc_forward *call) { return bits_of_filters(call) > 0; }
 
 /* Whether direct sums of an image are exact beside filters of so many bits, as far as products go. */
 static int image_is_exact(const fc_forward *call, int64_t image, int filter_bits) {
@@ -108,14 +102,14 @@ static int image_is_exact(const fc_forward *call, int64_t image, int filter_bits
     return add_image(call->kernels, &call->x, image, sizes, EXACT_BITS - filter_bits, &seen) && bit_count(seen) > 0;
 }
 
-int64_t fc_take_apart(const fc_forward *call, fc_forward *parts) {
+int64_t fc_take_images_apart(const fc_forward *call, fc_forward *parts) {
     const int filter_bits = bits_of_filters(call);
     const int64_t size = fc_dtype_size(call->x.dtype);
     int64_t count = 0;
     int last = 0;
     for (int64_t image = 0; filter_bits && image < call->problem.n; image++) {
         const int is_exact = image_is_exact(call, image, filter_bits);
-        if (count && (is_exact == last || count == MOST_PARTS)) {
+        if (count && (is_exact == last || count == FC_MOST_PARTS)) {
             parts[count - 1].problem.n++;
             continue;
         }
@@ -139,7 +133,6 @@ int fc_gradient_is_exact(const fc_backprop_filter *call) {
     const fc_problem *p = &call->problem;
     const int64_t x_sizes[3] = {p->h, p->w, p->c}, dy_sizes[3] = {p->oh, p->ow, p->f};
     bits of_x = no_bits, of_dy = no_bits;
-    if (call->method != &fc_winograd_filter_method) return 0;
     for (int64_t image = 0; image < p->n; image++) {
         if (!add_image(call->kernels, &call->dy, image, dy_sizes, EXACT_BITS - 1, &of_dy)) return 0;
         if (!add_image(call->kernels, &call->x, image, x_sizes, EXACT_BITS - 1, &of_x)) return 0;

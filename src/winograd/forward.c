@@ -13,14 +13,15 @@
 #include "base/float_mode.h"
 #include "conv/epilogue.h"
 #include "conv/implicit_gemm.h"
+#include "winograd/exact.h"
 #include "winograd/filters.h"
 #include "winograd/tiles.h"
 #include <string.h>
 
-/* Each task transforms filters as it needs them, a bundle of panels and a part of the channels at a time, in the second
- * cache. For memory is slow: with 256 channels and more, writing transformed filters there and reading them again takes
- * as long as all else. Few filters of many tiles, and those of fewer panels than threads, are transformed once for all
- * tasks. Transforming a filter costs the products of about 3 tiles. */
+/* Which task transforms which filters: each transforms those that it needs, a bundle of panels and a part of the
+ * channels at a time, in the second cache. With 256 channels and more, writing transformed filters to memory and
+ * reading them again would take as long as all else. Few filters of many tiles, and those of fewer panels than threads,
+ * are transformed once for all tasks. */
 
 /* Tiles that are multiplied at a time, at most. */
 static int64_t most_rows(const fc_forward *call) { return call->kernels->winograd.mr[call->tile.halves - 1]; }
@@ -410,4 +411,6 @@ const fc_method fc_winograd_method = {
     .pack = fc_transform_filters,
     .magnitudes_size = fc_filter_magnitudes_size,
     .measure = fc_measure_filters,
+    .may_be_exact = fc_filters_may_be_exact,
+    .take_apart = fc_take_images_apart,
 };

@@ -33,5 +33,5 @@ def reset_plans() -> None:
 
     backend.BACKEND.planner.plans.clear()
     launch.device.cache_clear()
-    for cached in (launch.compiled, pointwise._launch, pools._launch):
+    for cached in (launch.compile_kernel, pointwise._launch, pools._launch):
         cached.cache_clear()

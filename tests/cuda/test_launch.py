@@ -214,7 +214,7 @@ def test_a_second_call_compiles_and_plans_nothing(cupy, operands, monkeypatch):
 
     x, w = operands
     first = nn.conv2d(x, w, 1, "SAME").get()
-    monkeypatch.setattr(convolutions, "prepared", None)
+    monkeypatch.setattr(convolutions, "prepare_launch", None)
     monkeypatch.setattr(planner, "best_tile", None)
     np.testing.assert_array_equal(nn.conv2d(x, w, 1, "SAME").get(), first)
     assert cupy.launches[0] == cupy.launches[1]
