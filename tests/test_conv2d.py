@@ -38,6 +38,8 @@ LAYERS = [
     "n1h12w12c64_k3x3f64_s1x1_d1x1_p1,1,1,1_g16",
     "n2h11w13c22_k3x5f44_s1x2_d2x1_p2,2,1,2_g11",
     "n2h13w14c60_k3x3f96_s1x1_d1x1_p1,1,1,1_g3",
+    "n1h10w26c40_k3x9f40_s1x1_d1x1_p1,1,4,4_g40",  # depthwise, with long rows of taps
+    "n2h5w60c37_k2x17f74_s1x2_d1x2_p0,0,9,9_g37",
 ]
 
 
