@@ -74,15 +74,14 @@ static void multiply(const work *k, const fc_block *range, int rows, fc_tiles *t
     char *const sums = t->sums;
     for (int64_t f = 0; f < k->region.channels; f += gemm->nr) {
         t->columns = (int)fc_min(gemm->nr, k->region.channels - f);
-        const int vectors = t->columns > gemm->lanes ? 2 : 1;
         t->filters = panel(k, range, f);
-        t->filters_stride = reads_unpacked(k, t->columns) ? k->call->w.depth : vectors * gemm->lanes;
+        t->filters_stride = reads_unpacked(k, t->columns) ? k->call->w.depth : fc_vector_columns(gemm, t->columns);
         t->sums = sums + f * gemm->size;
         if (k->bank)
             prefetch_panel(k, f + gemm->nr < k->region.channels ? panel(k, range, f + gemm->nr) : NULL, t);
         else
             prefetch_filters(k, next, t);
-        (vectors == 2 ? gemm->tile2 : gemm->tile1)[rows - 1](t);
+        fc_tiles_of(gemm, t->columns)[rows - 1](t);
     }
     t->sums = sums;
 }

@@ -66,10 +66,9 @@ static void multiply(const work *k, uintptr_t pixel, int64_t count) {
         t.filters = k->filters;
         for (int64_t f = 0; f < columns; f += gemm->nr) {
             t.columns = (int)fc_min(gemm->nr, columns - f);
-            const int vectors = t.columns > gemm->lanes ? 2 : 1;
-            t.filters_stride = vectors * gemm->lanes;
+            t.filters_stride = fc_vector_columns(gemm, t.columns);
             t.sums = products + f * gemm->size;
-            (vectors == 2 ? gemm->tile2 : gemm->tile1)[rows - 1](&t);
+            fc_tiles_of(gemm, t.columns)[rows - 1](&t);
             t.filters = (const char *)t.filters + p->c * t.filters_stride * gemm->size;
         }
         pixel += (uintptr_t)(rows * k->view.column);

@@ -273,7 +273,7 @@ static void add_tiles(const work *k, const chunk *c, const tiles *t, const stret
     for (int64_t f = 0; f < k->channels; f += gemm->nr) {
         tile.columns = (int)fc_min(gemm->nr, k->channels - f);
         tile.sums = k->sums + (t->term * f_all + k->group * group_width(k->call) + k->channel + f) * gemm->size;
-        fc_gemm_fn *const kernel = (tile.columns > gemm->lanes ? gemm->tile2 : gemm->tile1)[t->rows - 1];
+        fc_gemm_fn *const kernel = fc_tiles_of(gemm, tile.columns)[t->rows - 1];
         for (int i = 0; i < parts; i++) {
             const stretch *s = &stretches[i];
             tile.batch = s->indirection;

@@ -51,6 +51,11 @@ typedef struct fc_kernels {
 } fc_kernels;
 
 /* The kernels of the type in which sums of this dtype are formed. */
+/* The register tiles for so many columns, at most two vectors: that of 1, 2, ... rows. */
+static inline fc_gemm_fn *const *fc_tiles_of(const fc_arithmetic *gemm, int columns) {
+    return columns > gemm->lanes ? gemm->tile2 : gemm->tile1;
+}
+
 static inline const fc_arithmetic *fc_arithmetic_of(const fc_kernels *kernels, fc_dtype dtype) {
     const fc_dtype type = fc_accumulator(dtype);
     return type == FC_F64 ? &kernels->f64 : type == FC_I32 ? &kernels->i32 : &kernels->f32;

@@ -169,7 +169,7 @@ static void multiply_panel(const work *k, fc_tiles *tile, int is_first, float *s
     const int64_t longer = k->channels % groups; /* so many groups have a channel more */
     const void **const indirection = (const void **)(k->scratch + k->at->indirection);
     float *const chunk = (float *)(k->scratch + k->at->chunk);
-    fc_gemm_fn *const *kernels = tile->columns > gemm->lanes ? gemm->tile2 : gemm->tile1;
+    fc_gemm_fn *const *kernels = fc_tiles_of(gemm, tile->columns);
     for (int64_t group = 0, c = 0; group < groups; group += tile->count) {
         const int64_t each = rows + (group < longer);
         tile->count = (group < longer ? longer : groups) - group;

@@ -2,6 +2,7 @@
 #include "winograd/gradient_outliers.h"
 #include "layout/copy.h"
 #include "base/arith.h"
+#include "base/axis.h"
 #include <string.h>
 
 enum {
@@ -61,7 +62,8 @@ static void measure_taps(const scales *k, int own, int64_t channel, int64_t tile
     const fc_problem *p = &k->call->problem;
     const fc_grid *g = k->g;
     const fc_place at = fc_place_of(p, g, tile);
-    const int64_t top = at.y * p->stride_h - p->pad_top, left = at.x * p->stride_w - p->pad_left;
+    const fc_axis h = fc_axis_h(p), w = fc_axis_w(p);
+    const int64_t top = fc_axis_cell(&h, at.y, 0), left = fc_axis_cell(&w, at.x, 0);
     const factor *in = &k->factors[FC_INPUT], *out = &k->factors[FC_OUTPUT];
     const int64_t first_in = own == FC_INPUT ? channel : 0, ins = own == FC_INPUT ? 1 : in->channels;
     const int64_t first_out = own == FC_OUTPUT ? channel : 0, outs = own == FC_OUTPUT ? 1 : out->channels;
