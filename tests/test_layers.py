@@ -6,9 +6,7 @@ from pathlib import Path
 
 import pytest
 
-import fastconv
-
-ROOT = Path(fastconv.__file__).parent
+ROOT = Path(__file__).parents[1] / "fastconv"  # the sources: an installed package lacks those of compiled modules
 
 # A module imports only modules of lines above its own, inside functions too. What stands in one line knows nothing of
 # its neighbors. One exception, by name: _backend loads the backends when a call is first given an array of theirs.
@@ -59,7 +57,7 @@ def heights(layers: str) -> dict[str, int]:
 
 HEIGHT = {name if name == "fastconv" else f"fastconv.{name}": height for name, height in heights(LAYERS).items()}
 C_HEIGHT = heights(C_LAYERS)
-SRC = Path(__file__).parents[1] / "src"
+SRC = ROOT.parent / "src"
 SOURCES = sorted(SRC.glob("*/*.[ch]"))
 BODIES = sorted([*SRC.glob("*/*.inc"), *SRC.glob("isa/simd/*.h")])
 

@@ -1,11 +1,8 @@
 """What calls with CuPy arrays ask of the device, and what they refuse, beside the stand-in."""
 
-import subprocess
-import sys
-
 import numpy as np
 import pytest
-from problems import inputs, output_gradient
+from problems import inputs, output_gradient, run_python
 
 import fastconv
 from fastconv import nn, options
@@ -26,7 +23,8 @@ def test_cupy_is_not_imported_for_numpy_arrays():
         "nn.relu(nn.conv2d(np.ones((1, 4, 4, 1), 'f4'), np.ones((3, 3, 1, 1), 'f4'), 1, 'SAME'));"
         "assert not any('cupy' in name or '_cuda' in name for name in sys.modules), sorted(sys.modules)"
     )
-    subprocess.run([sys.executable, "-c", code], check=True)
+    done = run_python(code)
+    assert done.returncode == 0, done.stderr
 
 
 @pytest.mark.parametrize("mixed", ["input", "filters", "bias", "out"])
