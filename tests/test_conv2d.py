@@ -40,6 +40,8 @@ LAYERS = [
     "n2h13w14c60_k3x3f96_s1x1_d1x1_p1,1,1,1_g3",
     "n1h10w26c40_k3x9f40_s1x1_d1x1_p1,1,4,4_g40",  # depthwise, with long rows of taps
     "n2h5w60c37_k2x17f74_s1x2_d1x2_p0,0,9,9_g37",
+    "n1h6w9c40_k3x17f40_s1x1_d1x1_p1,1,8,8_g40",  # and wider than the image
+    "n1h6w14c40_k3x8f40_s2x1_d1x1_p1,1,0,7_g40",
 ]
 
 

@@ -114,12 +114,21 @@ static void compute_row(const work *k, int64_t oy, uintptr_t x, fc_depthwise_row
     t.rows = fc_range_count(rows);
     t.first_block = t.block_rows - rows.first % t.block_rows;
     for (int64_t o = 0, count; o < p->ow; o += count) {
-        const fc_range taps = fc_axis_taps_inside(&w, o);
-        count = o >= whole.first && o < whole.end ? whole.end - o : 1;
+        const int is_whole = o >= whole.first && o < whole.end;
+        fc_range taps = fc_axis_taps_inside(&w, o);
+        count = is_whole ? whole.end - o : 1;
+        t.is_edge = !is_whole && p->dilation_w == 1;
+        if (t.is_edge) { /* the kernel leaves out the taps of all outputs at this edge */
+            count = (o < whole.first && whole.first < whole.end ? whole.first : p->ow) - o;
+            taps = (fc_range){0, p->kw};
+            t.first_cell = -fc_axis_cell(&w, o, 0);
+            t.end_cell = t.first_cell + p->w;
+            t.stride = p->stride_w;
+        }
         t.columns = fc_range_count(taps);
         t.w = k->filters + (rows.first * t.w_row + taps.first * t.w_column) * size;
         for (int64_t done = 0, pixels; done < count; done += t.outputs * pixels) {
-            pixels = fc_min(k->merged, count - done);
+            pixels = is_whole ? fc_min(k->merged, count - done) : 1;
             t.x =
                 (const void *)(x + (uintptr_t)((rows.first * t.x_row + taps.first * t.x_column + (o + done) * x_step) *
                                                size));

@@ -15,6 +15,10 @@ typedef struct fc_depthwise_row {
     int64_t y_step;
     int64_t outputs, channels;
     int64_t first_block, block_rows; /* rows of taps in the first block of the sum, and in each other */
+    /* Outputs at an edge of the image, which leave out the taps that meet no cell of it: */
+    int is_edge;                  /* 0: none of what follows counts */
+    int64_t first_cell, end_cell; /* those of the image, counted from `x`, a tap each */
+    int64_t stride;               /* cells from output to output */
 } fc_depthwise_row;
 typedef void fc_depthwise_fn(const fc_depthwise_row *row);
 

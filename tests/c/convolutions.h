@@ -40,12 +40,13 @@ static inline int any_problem(fc_problem *p, int depthwise) {
     const int64_t groups = depthwise ? between(1, 150) : any_groups;
     const int64_t deep = depthwise ? 1 : between(0, 3) ? between(1, 20) : between(30, 200);
     const int simple = between(0, 3) == 0;
+    const int wide = depthwise && between(0, 2) == 0 ? 16 : 0; /* rows of which kernels take several taps at a time */
     *p = (fc_problem){.n = between(1, 3),
                       .h = between(1, 12),
                       .w = between(1, 40),
                       .c = groups * deep,
                       .kh = between(1, 4),
-                      .kw = between(1, 4),
+                      .kw = between(1, 4 + wide),
                       .f = groups * between(1, depthwise ? 3
                                                : simple  ? 8
                                                          : 40),
@@ -55,8 +56,8 @@ static inline int any_problem(fc_problem *p, int depthwise) {
                       .dilation_w = simple ? 1 : between(1, 3),
                       .pad_top = between(-2, 4),
                       .pad_bottom = between(0, 4),
-                      .pad_left = between(-2, 4),
-                      .pad_right = between(0, 4),
+                      .pad_left = between(-2, 4 + wide),
+                      .pad_right = between(0, 4 + wide),
                       .groups = groups};
     p->oh = windows(p->h, p->kh, p->stride_h, p->dilation_h, p->pad_top + p->pad_bottom);
     p->ow = windows(p->w, p->kw, p->stride_w, p->dilation_w, p->pad_left + p->pad_right);
