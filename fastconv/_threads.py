@@ -49,7 +49,7 @@ def cgroup_quota(root: str = "/sys/fs/cgroup", membership: str = "/proc/self/cgr
 
 
 def _asked_for() -> int | None:
-    """The number of threads that the environment asks for; what is no such number is told, and ignored."""
+    """The number of threads that the environment asks for; anything else is a warning, and ignored."""
     for name in ("FASTCONV_NUM_THREADS", "OMP_NUM_THREADS"):
         text = os.environ.get(name, "").split(",")[0].strip()
         if not text:

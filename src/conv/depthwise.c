@@ -1,4 +1,4 @@
-/* The depthwise convolution: rows of outputs, all channels side by side. Its speed is that of the memory. */
+/* The depthwise convolution: rows of outputs, all channels side by side. Small filters are as fast as the memory. */
 #include "conv/depthwise.h"
 #include "base/axis.h"
 #include "base/float_mode.h"

@@ -1,6 +1,7 @@
 /* Images whose pixels are evenly spaced become one row of pixels, for the implicit matrix product. */
 #include "conv/pointwise.h"
 #include "conv/implicit_gemm.h"
+#include "layout/filter_panels.h"
 
 /* Whether every pixel of the batch lies one stride_w after the pixel before. */
 static int evenly_spaced(const fc_tensor *x, const fc_problem *p) {
@@ -19,18 +20,13 @@ static void prepare(fc_forward *call, int threads) {
 static void compute(const fc_forward *call, int64_t task, void *scratch) {
     fc_implicit_gemm_method.task(call, task, scratch);
 }
-static int64_t packed_size(const fc_forward *call) { return fc_implicit_gemm_method.packed_size(call); }
-static int64_t pack_tasks(const fc_forward *call) { return fc_implicit_gemm_method.pack_tasks(call); }
-static void pack(const fc_forward *call, int64_t task, void *packed) {
-    fc_implicit_gemm_method.pack(call, task, packed);
-}
 
 const fc_method fc_pointwise_method = {
     .name = "pointwise",
     .holds = 1,
     .prepare = prepare,
     .task = compute,
-    .packed_size = packed_size,
-    .pack_tasks = pack_tasks,
-    .pack = pack,
+    .packed_size = fc_packed_filters_size,
+    .pack_tasks = fc_packed_filters_tasks,
+    .pack = fc_pack_filters,
 };
